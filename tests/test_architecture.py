@@ -1,0 +1,136 @@
+"""The floors and the doors: who may import whom, and where each dependency enters."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "exporter"
+
+# From the ground up; a module imports only from lower floors, and a package stands for the modules in it.
+FLOORS = (
+    ("reading", "paths", "sockets", "log"),
+    ("wire", "clock", "threads", "nvml", "web"),
+    ("ask", "lookup"),
+    ("exposition", "page", "watch", "protocols", "sources"),
+    ("protocols.__init__", "engines"),
+    ("settings",),
+    ("app",),
+    ("commands",),
+    ("__main__",),
+)
+
+DOORS = {
+    "aiohappyeyeballs": {"clock"},
+    "h11": {"web"},
+    "httpcore": {"clock", "wire"},
+    "httpx": {"ask", "app", "clock", "engines", "protocols", "sources.health", "sources.prompt", "wire"},
+    "jsonpath": {"paths"},
+    "prometheus_client": {"exposition"},
+    "psutil": {"lookup", "sources.host", "sources.process"},
+    "pydantic": {"settings"},
+    "pydantic_core": {"settings"},
+    "pydantic_settings": {"settings"},
+    "pynvml": {"nvml"},
+    "uvicorn": {"web"},
+    "uvloop": {"__main__"},
+    "yaml": {"commands", "settings"},
+}
+
+# Where a dependency is loaded late, since few need it and all would pay for it.
+LATE = {("paths", "jsonpath")}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for file in sorted(ROOT.rglob("*.py")):
+        name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        yield name, ast.parse(file.read_text())
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def floor(module: str) -> int:
+    """The floor of a module, by its own name where that is listed, else by its package's."""
+    for names in (module, module.partition(".")[0]):
+        for number, listed in enumerate(FLOORS):
+            if names in listed:
+                return number
+    raise AssertionError(f"{module} is on no floor: add it to FLOORS")
+
+
+def target(name: str) -> str:
+    """The module of ours that an import names."""
+    parts = name.split(".")[1:]
+    while parts and not (ROOT.joinpath(*parts).with_suffix(".py").exists() or ROOT.joinpath(*parts).is_dir()):
+        parts.pop()
+    inside = ROOT.joinpath(*parts).is_dir()
+    return ".".join([*parts, "__init__"] if inside else parts)
+
+
+@pytest.mark.parametrize(("module", "tree"), [pytest.param(*each, id=each[0]) for each in modules()])
+def test_a_module_imports_only_from_lower_floors(module: str, tree: ast.Module) -> None:
+    if module == "__init__":
+        pytest.skip("the package itself holds no code")
+    ours = {target(name) for name in imported(tree) if name.split(".")[0] == "exporter"} - {"__init__"}
+
+    too_high = {name for name in ours if floor(name) >= floor(module) and not _kin(name, module)}
+
+    assert not too_high
+
+
+def _kin(name: str, module: str) -> bool:
+    """Modules of one package may use one another, but for sources and protocols, which stand alone."""
+    package = module.partition(".")[0]
+    return name.partition(".")[0] == package and package in {"commands", "settings"}
+
+
+@pytest.mark.parametrize(("module", "tree"), [pytest.param(*each, id=each[0]) for each in modules()])
+def test_each_dependency_enters_by_its_own_door(module: str, tree: ast.Module) -> None:
+    libraries = {name.split(".")[0] for name in imported(tree)} - set(sys.stdlib_module_names) - {"exporter"}
+
+    unknown = libraries - DOORS.keys()
+    wrong = {library for library in libraries & DOORS.keys() if not {module, module.partition(".")[0]} & DOORS[library]}
+
+    assert not unknown, "give each dependency a door"
+    assert not wrong
+
+
+@pytest.mark.parametrize(("module", "tree"), [pytest.param(*each, id=each[0]) for each in modules()])
+def test_nothing_is_imported_inside_a_function_or_for_types_alone(module: str, tree: ast.Module) -> None:
+    top = set(
+        imported(
+            ast.Module(
+                body=[
+                    node
+                    for node in tree.body
+                    if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)
+                ],
+                type_ignores=[],
+            )
+        )
+    )
+
+    late = {(module, name) for name in imported(tree) if name not in top}
+
+    assert late <= LATE
+    assert "typing.TYPE_CHECKING" not in top
+
+
+def test_only_a_watch_catches_everything() -> None:
+    catching = {
+        module
+        for module, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler) and isinstance(node.type, ast.Name) and node.type.id == "Exception"
+    }
+
+    assert catching == {"watch"}
