@@ -1,0 +1,168 @@
+"""One question to a service, timed from the request's last byte to the answer's."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+import httpx
+
+from exporter.clock import Flight
+from exporter.wire import FAULTS, Delta, Dialect, Failed, Failure, Prompt, Usage, failed
+
+TEXT_KEPT = 64 * 2**10
+SEVERAL_PIECES = 4
+FASTEST_PIECE = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long one attempt may take, in seconds: to the first token, between two tokens, altogether."""
+
+    first_token: float
+    stall: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """How one prompt went; what could not be told is None."""
+
+    failed: Failed | None = None
+    seconds: float | None = None
+    first_token: float | None = None
+    first_answer_token: float | None = None
+    time_per_token: float | None = None
+    longest_gap: float | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+    estimated: bool = False
+    buffered: bool | None = None
+    merged_reads: int = 0
+    text: str = ""
+    size: int = 0
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Output tokens over the whole time of the answer."""
+        return self.usage.output / self.seconds if self.usage.output and self.seconds else None
+
+
+class _Hearing:
+    """What has been heard of one answer so far."""
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+        self.first_answer: float | None = None
+        self.last: float | None = None
+        self.longest_gap: float | None = None
+        self.pieces = 0
+        self.merged_reads = 0
+        self.whole = False
+        self.usage: Usage | None = None
+        self.text = ""
+        self.thought = False
+        self.size = 0
+        self._merging = False
+
+    def hear(self, delta: Delta, at: float) -> None:
+        self.usage = delta.usage or self.usage
+        self.size += delta.size or len(delta.text.encode())
+        if not delta.spoken:
+            return
+        self.whole = self.whole or delta.whole
+        self.text += delta.text[: TEXT_KEPT - len(self.text)]
+        self.thought = self.thought or bool(delta.reasoning or delta.tool)
+        self._time(at)
+        if self.first_answer is None and not delta.reasoning:
+            self.first_answer = at
+        self.pieces += 1
+
+    def _time(self, at: float) -> None:
+        merging = at == self.last
+        self.merged_reads += merging and not self._merging
+        self._merging = merging
+        if self.last is not None:
+            self.longest_gap = max(self.longest_gap or 0.0, at - self.last)
+        self.first = at if self.first is None else self.first
+        self.last = at
+
+    @property
+    def empty(self) -> bool:
+        return not (self.text.strip() or self.thought)
+
+    @property
+    def buffered(self) -> bool:
+        """Whether the pieces came faster than any model says them: something between had held them back."""
+        if self.first is None or self.last is None or self.pieces < SEVERAL_PIECES:
+            return False
+        return (self.last - self.first) / (self.pieces - 1) < FASTEST_PIECE
+
+    def counted(self) -> Usage:
+        """Tokens as the service counted them, else pieces; nothing where the answer was one body without usage."""
+        usage = self.usage or Usage()
+        if usage.output is None and self.pieces and not self.whole:
+            return replace(usage, output=self.pieces)
+        return usage
+
+    def attempt(self, flight: Flight, failure: Failed | None) -> Attempt:
+        ended = flight.arrived()
+        usage = self.counted()
+        told = Attempt(
+            failed=failure,
+            phases=flight.phases(ended),
+            usage=usage,
+            estimated=usage.output is not None and (self.usage is None or self.usage.output is None),
+            merged_reads=self.merged_reads,
+            text=self.text,
+            size=self.size,
+        )
+        if failure is not None or flight.written is None:
+            return told
+        told = replace(told, seconds=ended - flight.written)
+        if self.whole:
+            return told
+        if self.buffered or self.first is None or self.last is None:
+            return replace(told, buffered=self.buffered)
+        several = usage.output is not None and usage.output > 1 and self.pieces > 1
+        return replace(
+            told,
+            buffered=False,
+            first_token=self.first - flight.written,
+            first_answer_token=None if self.first_answer is None else self.first_answer - flight.written,
+            longest_gap=self.longest_gap,
+            time_per_token=(self.last - self.first) / (usage.output - 1) if several and usage.output else None,
+        )
+
+
+async def ask(dialect: Dialect, client: httpx.AsyncClient, prompt: Prompt, limits: Limits) -> Attempt:
+    """One attempt, from connecting to the last byte; every failure of the service is in what it gives."""
+    loop = asyncio.get_running_loop()
+    flight, hearing = Flight(), _Hearing()
+    end = loop.time() + limits.total
+    first = min(end, loop.time() + limits.first_token) if dialect.streams else end
+    failure: Failed | None = None
+    try:
+        asked = dialect.ask(client, replace(prompt, trace=flight.trace))
+        async with asyncio.timeout_at(first) as deadline, aclosing(asked) as deltas:
+            async for delta in deltas:
+                hearing.hear(delta, flight.arrived())
+                if dialect.streams and delta.spoken:
+                    deadline.reschedule(min(end, loop.time() + limits.stall))
+    except TimeoutError:
+        failure = _late(flight, hearing, limits, over=deadline.when() == end)
+    except FAULTS as error:
+        failure = failed(error)
+    if failure is None and hearing.empty:
+        failure = Failed(Failure.EMPTY, "the answer is complete and says nothing")
+    return hearing.attempt(flight, failure)
+
+
+def _late(flight: Flight, hearing: _Hearing, limits: Limits, *, over: bool) -> Failed:
+    if flight.connected is None:
+        return Failed(Failure.TIMEOUT_CONNECT, f"no connection within {limits.first_token:g} s")
+    if over:
+        return Failed(Failure.TIMEOUT_TOTAL, f"no complete answer within {limits.total:g} s")
+    if hearing.pieces:
+        return Failed(Failure.TIMEOUT_STALL, f"no further token within {limits.stall:g} s")
+    return Failed(Failure.TIMEOUT_FIRST_TOKEN, f"no token within {limits.first_token:g} s")

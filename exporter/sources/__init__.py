@@ -1,0 +1,1 @@
+"""What is read: one file a source, its readings and how to read them."""

@@ -1,0 +1,198 @@
+"""The service's own word on its health: one GET, and whether the answer is the expected one."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Self
+
+import httpx
+
+from exporter.clock import Flight
+from exporter.paths import Json, Path
+from exporter.reading import Counter, Gauge, Label, Note, Reading, counted
+from exporter.threads import judged
+from exporter.wire import FAULTS, Failed, Failure, answered, failed, opened, parsed, refusal, whole
+
+log = logging.getLogger(__name__)
+
+FAILURES = tuple(
+    failure
+    for failure in Failure
+    if failure
+    not in {
+        Failure.TIMEOUT_FIRST_TOKEN,
+        Failure.TIMEOUT_STALL,
+        Failure.STREAM_ERROR,
+        Failure.EMPTY,
+        Failure.REPETITIVE,
+        Failure.OUT_OF_RANGE,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health(Reading):
+    """What the health endpoint has answered since the exporter started."""
+
+    PREFIX = "model_health"
+    target: Annotated[str, Label("The service's name in the configuration.")]
+    up: Annotated[
+        bool | None, Gauge("Whether the health endpoint gave the expected answer; absent before the first.")
+    ] = None
+    attempts: Annotated[int, Counter("Health checks begun.")] = 0
+    failures: Annotated[Mapping[str, int], Counter("Health checks without the expected answer.", by="reason")] = field(
+        default_factory=lambda: dict.fromkeys(FAILURES, 0)
+    )
+    last_duration_seconds: Annotated[
+        float | None, Gauge("From beginning to connect to the last byte of the answer; absent where none came.")
+    ] = None
+    value: Annotated[
+        Mapping[str, float] | None,
+        Gauge("Numbers and booleans that the health answer holds; absent where it did not hold them.", by="field"),
+    ] = None
+    last_failure: Annotated[Failed | None, Note("Why the last check failed.")] = None
+
+    def begun(self) -> Self:
+        """These checks and one more that has begun."""
+        return replace(self, attempts=self.attempts + 1)
+
+    def plus(self, check: "Check") -> Self:
+        """These checks once that one has ended."""
+        failure = check.failed
+        return replace(
+            self,
+            up=failure is None,
+            failures=self.failures if failure is None else counted(self.failures, failure.failure),
+            last_duration_seconds=check.seconds,
+            value=check.values,
+            last_failure=failure,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate(Reading):
+    """The certificate with which the service proved who it is."""
+
+    PREFIX = "model_tls_certificate"
+    target: Annotated[str, Label("The service's name in the configuration.")]
+    expiry_timestamp_seconds: Annotated[
+        float, Gauge("When the service's certificate ends; absent without TLS and where it is not verified.")
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """What a healthy answer looks like; an empty expectation is met by any status of success."""
+
+    status: Sequence[int] = ()
+    text: str | None = None
+    json: Mapping[str, Json] = field(default_factory=dict)
+    values: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """How one health check went."""
+
+    seconds: float | None = None
+    values: Mapping[str, float] | None = None
+    failed: Failed | None = None
+    expiry: float | None = None
+
+
+class HealthEndpoint:
+    """The source of a service's Health."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, request: httpx.Request, *, target: str, expected: Expectation, timeout: float
+    ) -> None:
+        self._client = client
+        self._request = request
+        self._expected = expected
+        self._timeout = timeout
+        self._health = Health(target=target)
+
+    async def read(self) -> AsyncGenerator[Sequence[Reading], None]:
+        """Ask once, and say what came of it."""
+        target = self._health.target
+        self._health = self._health.begun()
+        yield [self._health]
+        before = self._health.up
+        check = await checked(self._client, self._request, self._expected, self._timeout)
+        self._health = self._health.plus(check)
+        _tell(self._health, before)
+        certificate = (
+            [] if check.expiry is None else [Certificate(target=target, expiry_timestamp_seconds=check.expiry)]
+        )
+        yield [self._health, *certificate]
+
+
+async def checked(
+    client: httpx.AsyncClient,
+    asked: httpx.Request,
+    expected: Expectation,
+    timeout: float,  # noqa: ASYNC109  part of what is asked
+) -> Check:
+    """One health check."""
+    flight = Flight()
+    try:
+        async with asyncio.timeout(timeout):
+            body = await _body(client, asked, expected, flight)
+        arrived = flight.arrived() - flight.began
+        # Judged after the deadline: the service has answered, and a long answer is read apart.
+        values = await judged(verdict, body, expected)
+    except TimeoutError:
+        late = Failure.TIMEOUT_CONNECT if flight.connected is None else Failure.TIMEOUT_TOTAL
+        return Check(failed=Failed(late, f"no answer within {timeout:g} s"))
+    except FAULTS as error:
+        return Check(failed=failed(error))
+    return Check(seconds=arrived, values=values, expiry=_expiry(flight))
+
+
+async def _body(client: httpx.AsyncClient, asked: httpx.Request, expected: Expectation, flight: Flight) -> bytes:
+    request = client.build_request(asked.method, asked.url, headers=asked.headers)
+    async with opened(client, request, flight.trace) as response:
+        if not expected.status:
+            await answered(response)
+        body = await whole(response)
+    if expected.status and response.status_code not in expected.status:
+        raise Failed(_unexpected(response.status_code, body), f"status {response.status_code}")
+    return body
+
+
+def _unexpected(status: int, body: bytes) -> Failure:
+    return Failure.UNEXPECTED if httpx.codes.is_success(status) else refusal(status, body)
+
+
+def verdict(body: bytes, expected: Expectation) -> Mapping[str, float] | None:
+    """The values that a body holds; raises Failed where it is not as expected."""
+    if expected.text is not None and expected.text.encode() not in body:
+        raise Failed(Failure.UNEXPECTED, f"the text {expected.text!r} is missing")
+    if not expected.json and not expected.values:
+        return None
+    document = parsed(body)
+    for place, wanted in expected.json.items():
+        found = Path.parse(place).values(document)
+        if not found or found[0] != wanted or isinstance(found[0], bool) is not isinstance(wanted, bool):
+            raise Failed(Failure.UNEXPECTED, f"{place} is not {wanted!r}")
+    told = {place: Path.parse(place).values(document) for place in expected.values}
+    return {place: float(found[0]) for place, found in told.items() if found and isinstance(found[0], int | float)}
+
+
+def _expiry(flight: Flight) -> float | None:
+    secured = flight.stream.get_extra_info("ssl_object") if flight.stream is not None else None
+    certificate = secured.getpeercert() if isinstance(secured, ssl.SSLObject) else None
+    with suppress(KeyError, TypeError):
+        return float(ssl.cert_time_to_seconds(certificate["notAfter"]))  # type: ignore[index, arg-type]  # suppressed
+    return None
+
+
+def _tell(health: Health, before: bool | None) -> None:  # noqa: FBT001  what it was, beside what it is
+    who = {"target": health.target}
+    if health.last_failure is not None and before is not False:
+        log.warning("health check fails: %s %s", health.last_failure.failure, health.last_failure.detail, extra=who)
+    elif health.up and before is not True:
+        log.info("health check is as expected", extra=who)

@@ -1,0 +1,64 @@
+"""What the exporter knows of itself."""
+
+import asyncio
+import platform
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from exporter.reading import Counter, Gauge, Label, Reading
+
+BEAT = 1.0
+REMEMBERED = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build(Reading):
+    """Which exporter this is."""
+
+    PREFIX = "model_sidecar_build"
+    version: Annotated[str, Label("The exporter's version.")]
+    python: Annotated[str, Label("The interpreter's version.")]
+    info: Annotated[int, Gauge("Always 1; the labels say which exporter this is.")] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Itself(Reading):
+    """How the exporter itself is doing."""
+
+    PREFIX = "model_sidecar"
+    targets: Annotated[int, Gauge("Services in the configuration.")]
+    scheduler_lag_seconds: Annotated[
+        float,
+        Gauge("Latest that a timer of the exporter went off within 15 s; times told meanwhile are late by as much."),
+    ]
+    http_requests: Annotated[
+        Mapping[tuple[str, str], int], Counter("Requests to the exporter's own pages.", by=("path", "code"))
+    ]
+
+
+class Pulse:
+    """Beats once a second on the loop it tells of, and keeps what it said last as a watch does."""
+
+    def __init__(self, *, version: str, targets: int, requests: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        self._build = Build(version=version, python=platform.python_version())
+        self._targets = targets
+        self._requests = requests
+        self._lags: deque[float] = deque([0.0], maxlen=REMEMBERED)
+        self.latest: tuple[Reading, ...] = (self._build,)
+
+    async def run(self) -> None:
+        """Beat for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._say()
+            due = loop.time() + BEAT
+            await asyncio.sleep(BEAT)
+            self._lags.append(max(loop.time() - due, 0.0))
+
+    def _say(self) -> None:
+        itself = Itself(
+            targets=self._targets, scheduler_lag_seconds=max(self._lags), http_requests=dict(self._requests())
+        )
+        self.latest = (self._build, itself)

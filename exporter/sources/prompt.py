@@ -1,0 +1,299 @@
+"""The truth about a service's answers: a small synthetic prompt on a clock."""
+
+import logging
+import secrets
+import statistics
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import cycle
+from typing import Annotated, Self
+
+import httpx
+
+from exporter.ask import Attempt, Limits, ask
+from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Note, Reading, counted
+from exporter.wire import Dialect, Failed, Failure, Prompt, Recognition
+
+log = logging.getLogger(__name__)
+
+FIRST_TOKEN_LADDER = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+DURATION_LADDER = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0)
+TOKEN_LADDER = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2)
+SKIPS = ("asleep", "unloaded", "loading", "queue_full", "budget", "in_flight", "paused")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Reading):
+    """What a service was recognised as."""
+
+    PREFIX = "model"
+    target: Annotated[str, Label("The service's name in the configuration.")]
+    engine: Annotated[str, Label("The model server, unknown where it was not recognised.")] = "unknown"
+    version: Annotated[str, Label("The model server's version, absent where it does not say.")] = ""
+    model: Annotated[str, Label("The model that is asked.")] = ""
+    protocol: Annotated[str, Label("How it is asked; absent for a service that is watched by its health alone.")] = ""
+    info: Annotated[int, Gauge("Always 1; the labels say what the service was recognised as.")] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers(Reading):
+    """How a service has answered synthetic prompts since the exporter started; times are of complete answers."""
+
+    PREFIX = "model_probe"
+    target: Annotated[str, Label("The service's name in the configuration.")]
+    up: Annotated[
+        bool | None, Gauge("Whether the last synthetic prompt got a valid answer; absent before the first has ended.")
+    ] = None
+    last_first_token_seconds: Annotated[
+        float | None,
+        Gauge("From the request written to the first token; absent after a failure and where the stream is buffered."),
+    ] = None
+    tokens_per_second: Annotated[
+        float | None,
+        Gauge("Output tokens of the last answer over its duration; absent after a failure and where none are counted."),
+    ] = None
+    last_duration_seconds: Annotated[
+        float | None,
+        Gauge("From the request written to the last byte read; absent when the last answer is not complete."),
+    ] = None
+    attempts: Annotated[int, Counter("Synthetic prompts begun.")] = 0
+    failures: Annotated[Mapping[str, int], Counter("Synthetic prompts without a valid answer.", by="reason")] = field(
+        default_factory=lambda: dict.fromkeys(Failure, 0)
+    )
+    skipped: Annotated[Mapping[str, int], Counter("Synthetic prompts that were due and not sent.", by="reason")] = (
+        field(default_factory=lambda: dict.fromkeys(SKIPS, 0))
+    )
+    interval_seconds: Annotated[float, Gauge("Time between synthetic prompts that is now in force.")]
+    duration_seconds: Annotated[
+        Distribution, Histogram("From the request written to the last byte read, of complete answers.")
+    ] = field(default_factory=lambda: Distribution.over(DURATION_LADDER))
+    first_token_seconds: Annotated[
+        Distribution | None,
+        Histogram("From the request written to the first content, reasoning or tool call; absent without streaming."),
+    ] = None
+    last_first_answer_token_seconds: Annotated[
+        float | None,
+        Gauge("From the request written to the first token that is not reasoning; absent where there was none."),
+    ] = None
+    time_per_output_token_seconds: Annotated[
+        Distribution | None,
+        Histogram("From first to last token over the tokens between, once an answer; absent without streaming."),
+    ] = None
+    last_longest_gap_seconds: Annotated[
+        float | None, Gauge("Longest wait between two pieces of the last answer; absent with fewer than two.")
+    ] = None
+    last_phase_seconds: Annotated[
+        Mapping[str, float] | None,
+        Gauge("Where the time of the last prompt went; absent for a phase it did not reach.", by="phase"),
+    ] = None
+    prompt_tokens: Annotated[
+        int | None, Counter("Prompt tokens that the synthetic prompts cost; absent until the service tells.")
+    ] = None
+    output_tokens: Annotated[
+        int | None, Counter("Output tokens that the synthetic prompts cost; absent where they are not counted.")
+    ] = None
+    cached_tokens: Annotated[
+        int | None, Counter("Prompt tokens answered from a prefix cache; absent until the service tells.")
+    ] = None
+    tokens_estimated: Annotated[
+        bool | None,
+        Gauge("Whether tokens were counted from pieces, since the service told no usage; absent without tokens."),
+    ] = None
+    stream_buffered: Annotated[
+        bool | None,
+        Gauge(
+            "Whether something between holds the stream back, so that no first token can be timed; absent unstreamed."
+        ),
+    ] = None
+    clock_info: Annotated[
+        Mapping[str, int], Gauge("Always 1; the method says what stamps the arrival of tokens.", by="method")
+    ] = field(default_factory=lambda: {"user": 1})
+    merged_reads: Annotated[
+        int | None, Counter("Reads that brought several pieces, which then share one stamp; absent without streaming.")
+    ] = None
+    answer_bytes: Annotated[int | None, Gauge("Size of the last answer; absent after a failure.")] = None
+    last_success_timestamp_seconds: Annotated[
+        float | None, Gauge("When the last valid answer ended; absent before the first.")
+    ] = None
+    last_failure: Annotated[Failed | None, Note("Why the last prompt failed.")] = None
+
+    @classmethod
+    def none_yet(cls, target: str, *, streams: bool, interval: float) -> Self:
+        """Answers before the first prompt."""
+        if not streams:
+            return cls(target=target, interval_seconds=interval)
+        return cls(
+            target=target,
+            interval_seconds=interval,
+            first_token_seconds=Distribution.over(FIRST_TOKEN_LADDER),
+            time_per_output_token_seconds=Distribution.over(TOKEN_LADDER),
+            output_tokens=0,
+            merged_reads=0,
+        )
+
+    def begun(self, missed: int = 0) -> Self:
+        """These answers and one more attempt, after some that were due while the last was in flight."""
+        return replace(self, attempts=self.attempts + 1, skipped=counted(self.skipped, "in_flight", missed))
+
+    def plus(self, attempt: Attempt, at: float) -> Self:
+        """These answers once that attempt has ended, at a Unix time."""
+        good = attempt.failed is None
+        return replace(
+            self,
+            up=good,
+            failures=self.failures if attempt.failed is None else counted(self.failures, attempt.failed.failure),
+            duration_seconds=self.duration_seconds.plus(attempt.seconds),
+            last_duration_seconds=attempt.seconds,
+            first_token_seconds=self.first_token_seconds and self.first_token_seconds.plus(attempt.first_token),
+            last_first_token_seconds=attempt.first_token,
+            last_first_answer_token_seconds=attempt.first_answer_token,
+            time_per_output_token_seconds=self.time_per_output_token_seconds
+            and self.time_per_output_token_seconds.plus(attempt.time_per_token),
+            last_longest_gap_seconds=attempt.longest_gap,
+            tokens_per_second=attempt.tokens_per_second,
+            last_phase_seconds=attempt.phases,
+            prompt_tokens=_sum(self.prompt_tokens, attempt.usage.prompt),
+            output_tokens=_sum(self.output_tokens, attempt.usage.output),
+            cached_tokens=_sum(self.cached_tokens, attempt.usage.cached),
+            tokens_estimated=attempt.estimated if attempt.usage.output is not None else self.tokens_estimated,
+            stream_buffered=attempt.buffered,
+            merged_reads=_sum(self.merged_reads, attempt.merged_reads if self.merged_reads is not None else None),
+            answer_bytes=attempt.size if good else None,
+            last_success_timestamp_seconds=at if good else self.last_success_timestamp_seconds,
+            last_failure=attempt.failed,
+        )
+
+
+def _sum(before: int | None, more: int | None) -> int | None:
+    return before if more is None else (before or 0) + more
+
+
+AUTO_INTERVAL = 30.0
+LONGEST_INTERVAL = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often prompts are sent: a fixed interval in seconds, or one that keeps to a share of the time."""
+
+    every: float | None
+    max_share: float
+
+    def interval(self, good: Sequence[float], *, failing: bool) -> float:
+        """Seconds to the next prompt, after good answers that took so long."""
+        if self.every is not None:
+            return self.every
+        if failing or not good:
+            return AUTO_INTERVAL
+        return min(max(AUTO_INTERVAL, statistics.median(good) / self.max_share), LONGEST_INTERVAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """What a service is asked, in turn, and within which limits."""
+
+    prompts: Sequence[Prompt]
+    limits: Limits
+    pace: Pace
+    dialects: Mapping[str, Dialect]
+
+
+Recognise = Callable[[], Awaitable[Recognition | None]]
+
+
+class Prompting:
+    """The source of a service's Answers; never two prompts in flight, since one round ends before the next begins."""
+
+    def __init__(self, client: httpx.AsyncClient, questions: Questions, recognise: Recognise, *, target: str) -> None:
+        self.target = target
+        self._client = client
+        self._questions = questions
+        self._recognise = recognise
+        self._prompts = cycle(questions.prompts)
+        self._recognised: Recognition | None = None
+        self._look_again = True
+        self._answers: Answers | None = None
+        self._good: deque[float] = deque(maxlen=20)
+        self._due: float | None = None
+
+    def interval(self) -> float:
+        """Seconds to the next prompt, before jitter."""
+        failing = self._answers is not None and self._answers.up is False
+        return self._questions.pace.interval(self._good, failing=failing)
+
+    async def read(self) -> AsyncGenerator[Sequence[Reading], None]:
+        """Ask once, where the service was recognised, and say what came of it."""
+        if self._look_again:
+            await self._look()
+        service = self._service()
+        if self._recognised is None or not self._recognised.protocol:
+            yield [service]
+            return
+        dialect = self._questions.dialects[self._recognised.protocol]
+        before = self._answers or Answers.none_yet(self.target, streams=dialect.streams, interval=self.interval())
+        begun = self._answers = before.begun(self._missed())
+        yield [service, begun]
+        prompt = replace(next(self._prompts), model=self._recognised.model or None, nonce=secrets.token_hex(4))
+        attempt = await ask(dialect, self._client, prompt, self._questions.limits)
+        yield [service, self._taken(begun, attempt)]
+
+    def _missed(self) -> int:
+        now, due = time.monotonic(), self._due
+        self._due = now + self.interval()
+        return 0 if due is None else max(int((now - due) / self.interval()), 0)
+
+    def _taken(self, begun: Answers, attempt: Attempt) -> Answers:
+        if attempt.failed is None and attempt.seconds is not None:
+            self._good.append(attempt.seconds)
+        taken = self._answers = begun.plus(attempt, time.time())
+        taken = self._answers = replace(taken, interval_seconds=self.interval())
+        came_back = begun.up is False and attempt.failed is None
+        gone = attempt.failed is not None and attempt.failed.failure is Failure.NOT_FOUND
+        self._look_again = self._look_again or came_back or gone
+        self._tell(attempt.failed, before=begun)
+        return taken
+
+    async def _look(self) -> None:
+        found = await self._recognise()
+        if found != self._recognised and (found is not None or self._recognised is None):
+            self._introduce(found)
+        self._recognised = found or self._recognised
+        self._look_again = found is None or not found.certain
+
+    def _service(self) -> Service:
+        found = self._recognised or Recognition()
+        return Service(
+            target=self.target,
+            engine=found.engine,
+            version=found.version,
+            model=found.model,
+            protocol=found.protocol,
+        )
+
+    def _introduce(self, found: Recognition | None) -> None:
+        who = {"target": self.target}
+        if found is None:
+            log.warning(
+                "not recognised, so that its health alone is watched; to have it answer prompts, set prompt.protocol: "
+                "openai-chat, openai-completions, or plain with prompt.body",
+                extra=who,
+            )
+            return
+        first = self._questions.prompts[0]
+        log.info(
+            "%s by %s: a prompt of at most %d output tokens every %g s",
+            found.protocol,
+            found.evidence,
+            first.max_tokens,
+            self.interval(),
+            extra={**who, "engine": found.engine, "model": found.model},
+        )
+
+    def _tell(self, failure: Failed | None, before: Answers) -> None:
+        who = {"target": self.target}
+        if failure is not None and before.up is not False:
+            log.warning("prompt fails: %s %s", failure.failure, failure.detail, extra=who)
+        elif failure is None and before.up is not True:
+            log.info("prompt is answered", extra=who)

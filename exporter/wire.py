@@ -1,0 +1,348 @@
+"""Bytes on a wire: what is asked, what comes back piece by piece, and the ways in which it goes wrong."""
+
+import json
+import re
+import socket
+import ssl
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http import HTTPStatus
+
+import httpcore
+import httpx
+
+from exporter.paths import Json
+
+BODY_LIMIT = 8 * 2**20
+FRAME_LIMIT = 256 * 2**10
+REDIRECTS = 3
+
+Trace = Callable[[str, dict[str, object]], Awaitable[None]]
+"""What httpcore tells of a request's way through the network, event by event."""
+
+
+class Failure(StrEnum):
+    """Why a service did not answer as it should."""
+
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    RESOLVE = "resolve"
+    TLS = "tls"
+    TIMEOUT_CONNECT = "timeout_connect"
+    TIMEOUT_FIRST_TOKEN = "timeout_first_token"  # noqa: S105  a deadline's name, no secret
+    TIMEOUT_STALL = "timeout_stall"
+    TIMEOUT_TOTAL = "timeout_total"
+    STATUS_4XX = "status_4xx"
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not_found"
+    RATE_LIMITED = "rate_limited"
+    BUSY = "busy"
+    LOADING = "loading"
+    STATUS_5XX = "status_5xx"
+    STREAM_ERROR = "stream_error"
+    DISCONNECTED = "disconnected"
+    INVALID = "invalid"
+    TOO_LARGE = "too_large"
+    REDIRECTED = "redirected"
+    EMPTY = "empty"
+    REPETITIVE = "repetitive"
+    UNEXPECTED = "unexpected"
+    OUT_OF_RANGE = "out_of_range"
+
+
+class Failed(Exception):  # noqa: N818  it reads as the sentence it raises
+    """A service failed, for a known reason; the detail is for a person and holds no body."""
+
+    def __init__(self, failure: Failure, detail: str = "") -> None:
+        super().__init__(failure, detail)
+        self.failure = failure
+        self.detail = detail
+
+
+# The most specific first: the first row that fits any error of the chain is the reason.
+CAUSES: Mapping[type[Exception], Failure] = {
+    socket.gaierror: Failure.RESOLVE,
+    ssl.SSLError: Failure.TLS,
+    ConnectionRefusedError: Failure.REFUSED,
+    ConnectionResetError: Failure.DISCONNECTED,
+    BrokenPipeError: Failure.DISCONNECTED,
+    httpcore.ConnectTimeout: Failure.TIMEOUT_CONNECT,
+    httpcore.ReadError: Failure.DISCONNECTED,
+    httpcore.WriteError: Failure.DISCONNECTED,
+    httpcore.ConnectError: Failure.UNREACHABLE,
+    httpcore.RemoteProtocolError: Failure.INVALID,
+    httpcore.UnsupportedProtocol: Failure.REDIRECTED,
+    httpx.HTTPError: Failure.INVALID,
+    httpx.InvalidURL: Failure.INVALID,
+    UnicodeError: Failure.INVALID,
+    OSError: Failure.UNREACHABLE,
+}
+
+# How h11 and httpcore word the end of a connection before the end of an answer.
+CLOSED_EARLY = re.compile("peer closed connection|server disconnected", re.IGNORECASE)
+
+
+FAULTS: tuple[type[Exception], ...] = (Failed, *CAUSES)
+"""Every error that a service can cause."""
+
+
+def failed(error: Exception) -> Failed:
+    """The failure that one of the FAULTS amounts to."""
+    chain = tuple(_chain(error))
+    for link in chain:
+        if isinstance(link, Failed):
+            return link
+    for kind, failure in CAUSES.items():
+        for link in chain:
+            if isinstance(link, kind):
+                cut = isinstance(link, httpcore.RemoteProtocolError) and CLOSED_EARLY.search(str(link))
+                return Failed(Failure.DISCONNECTED if cut else failure, str(link))
+    raise error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+STATUSES: Mapping[int, Failure] = {
+    HTTPStatus.UNAUTHORIZED: Failure.UNAUTHORIZED,
+    HTTPStatus.NOT_FOUND: Failure.NOT_FOUND,
+    HTTPStatus.TOO_MANY_REQUESTS: Failure.RATE_LIMITED,
+    HTTPStatus.FAILED_DEPENDENCY: Failure.STATUS_5XX,  # how TGI and TEI say that generation broke
+}
+LOADING = re.compile(rb"loading|starting|warming", re.IGNORECASE)
+BUSY = re.compile(rb"busy|overloaded|queue|no slot available|capacity|too many|pending requests", re.IGNORECASE)
+
+
+def refusal(status: int, body: bytes) -> Failure:
+    """The failure that a status other than 2xx stands for; the body of a 503 tells loading and busy apart."""
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and LOADING.search(body):
+        return Failure.LOADING
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and BUSY.search(body):
+        return Failure.BUSY
+    if status in STATUSES:
+        return STATUSES[status]
+    if status < HTTPStatus.BAD_REQUEST:
+        return Failure.REDIRECTED
+    return Failure.STATUS_4XX if status < HTTPStatus.INTERNAL_SERVER_ERROR else Failure.STATUS_5XX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What is asked of a service, once."""
+
+    text: str = ""
+    nonce: str = ""
+    model: str | None = None
+    max_tokens: int = 16
+    method: str = "POST"
+    path: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Json = None
+    answer: str | None = None
+    trace: Trace | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens that an answer cost, as the service counted them; None where it does not say."""
+
+    prompt: int | None = None
+    output: int | None = None
+    cached: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """One piece of an answer, as the wire brought it."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool: str = ""
+    usage: Usage | None = None
+    size: int = 0
+    whole: bool = False
+
+    @property
+    def spoken(self) -> bool:
+        """Whether the model said something, rather than the server about it."""
+        return bool(self.text or self.reasoning or self.tool)
+
+
+Protocol = Callable[[httpx.AsyncClient, Prompt], AsyncGenerator[Delta, None]]
+"""Asks once; ends when the answer is complete, raises Failed or a transport's error when it cannot be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """A protocol, and what is to be known before it is used."""
+
+    ask: Protocol
+    streams: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recognition:
+    """What a service was recognised as, and by which evidence."""
+
+    engine: str = "unknown"
+    version: str = ""
+    model: str = ""
+    protocol: str = ""
+    evidence: str = ""
+    certain: bool = True
+
+
+@asynccontextmanager
+async def opened(
+    client: httpx.AsyncClient, request: httpx.Request, trace: Trace | None
+) -> AsyncIterator[httpx.Response]:
+    """The response to a request, its body unread; redirects are followed within the same origin only.
+
+    The request goes on with its own method and headers, so that a key is never sent to another origin and a
+    POST never becomes a GET; anything else raises Failed (redirected).
+    """
+    if trace is not None:
+        request.extensions["trace"] = trace
+    for _ in range(REDIRECTS + 1):
+        response = await client.send(request, stream=True, follow_redirects=False)
+        try:
+            following = response.next_request
+            if following is None:
+                yield response
+                return
+            if _origin(following.url) != _origin(request.url) or following.method != request.method:
+                raise Failed(Failure.REDIRECTED, f"status {response.status_code} leads to {_shown(following)}")
+            request = following
+        finally:
+            await response.aclose()
+    raise Failed(Failure.REDIRECTED, f"more than {REDIRECTS} redirects")
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _shown(request: httpx.Request) -> str:
+    return f"{request.method} {request.url.scheme}://{request.url.netloc.decode('ascii', 'replace')}"
+
+
+async def answered(response: httpx.Response) -> httpx.Response:
+    """The same response where its status promises an answer; raises Failed where it does not."""
+    if response.status_code == HTTPStatus.NO_CONTENT:
+        raise Failed(Failure.EMPTY, "status 204")
+    if not response.is_success:
+        body = await beginning(response)
+        raise Failed(refusal(response.status_code, body), f"status {response.status_code}")
+    return response
+
+
+async def beginning(response: httpx.Response, size: int = 4096) -> bytes:
+    """At least the first bytes of a body, where it has as many."""
+    body = b""
+    async with aclosing(reads(response)) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) >= size:
+                break
+    return body
+
+
+async def whole(response: httpx.Response) -> bytes:
+    """A whole body."""
+    return b"".join([chunk async for chunk in reads(response)])
+
+
+async def reads(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """A body as it comes, decoded where it is compressed although that was not asked for.
+
+    Raises Failed (too_large) beyond 8 MiB, counted after decoding, so that a bomb of gzip ends there.
+    """
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in {"identity", "gzip", "deflate"}:
+        raise Failed(Failure.INVALID, f"content-encoding {coding!r} was not asked for")
+    inflater = None if coding == "identity" else zlib.decompressobj(zlib.MAX_WBITS | 32)
+    room = BODY_LIMIT
+    async for raw in response.aiter_raw():
+        try:
+            chunk = raw if inflater is None else inflater.decompress(raw, room + 1)
+        except zlib.error as error:
+            raise Failed(Failure.INVALID, f"content-encoding {coding}: {error}") from error
+        room -= len(chunk)
+        if room < 0:
+            raise Failed(Failure.TOO_LARGE, f"a body beyond {BODY_LIMIT} bytes")
+        yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One server-sent event."""
+
+    data: str
+    name: str = "message"
+
+
+# A lone carriage return ends a line too, unless the line feed that belongs to it may be still to come.
+LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])")
+
+
+async def lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """A body line by line, without line ends; raises Failed (too_large) at a line beyond 256 KiB."""
+    rest, scanned = b"", 0
+    async with aclosing(reads(response)) as chunks:
+        async for chunk in chunks:
+            rest += chunk
+            start = 0
+            for end in LINE_END.finditer(rest, scanned):
+                yield rest[start : end.start()]
+                start = end.end()
+            rest = rest[start:]
+            scanned = max(len(rest) - 1, 0)
+            if len(rest) > FRAME_LIMIT:
+                raise Failed(Failure.TOO_LARGE, f"a line beyond {FRAME_LIMIT} bytes")
+    if rest:
+        yield rest.removesuffix(b"\r")
+
+
+async def events(response: httpx.Response) -> AsyncGenerator[Event, None]:
+    """A body as server-sent events; an event that the body's end cuts short is told all the same.
+
+    Raises Failed (invalid) where the text is not UTF-8.
+    """
+    data: list[bytes] = []
+    name = b""
+    async with aclosing(lines(response)) as all_lines:
+        async for line in all_lines:
+            key, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
+            if not line and data:
+                yield _event(data, name)
+                data, name = [], b""
+            elif key == b"data":
+                data.append(value.removeprefix(b" "))
+            elif key == b"event":
+                name = value.removeprefix(b" ")
+            if sum(map(len, data)) > FRAME_LIMIT:
+                raise Failed(Failure.TOO_LARGE, f"an event beyond {FRAME_LIMIT} bytes")
+    if data:
+        yield _event(data, name)
+
+
+def _event(data: list[bytes], name: bytes) -> Event:
+    try:
+        return Event(b"\n".join(data).decode(), name.decode() or "message")
+    except UnicodeDecodeError as error:
+        raise Failed(Failure.INVALID, "an event that is not UTF-8") from error
+
+
+def parsed(text: bytes | str) -> Json:
+    """A JSON document; raises Failed (invalid) where it is none."""
+    try:
+        document: Json = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Failed(Failure.INVALID, f"not JSON: {type(error).__name__}") from error
+    return document
