@@ -1,0 +1,354 @@
+"""Answers over HTTP from a thread and a loop of its own, so that they come when everything else is stuck."""
+
+import asyncio
+import errno
+import gzip
+import logging
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from enum import Enum, auto
+from threading import Thread
+
+import h11
+import uvicorn
+from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+log = logging.getLogger(__name__)
+
+ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
+ADVICE: Mapping[int | None, str] = {
+    errno.EADDRINUSE: "the port is taken; stop the program that listens there (ss -ltnp names it) or choose another",
+    errno.EADDRNOTAVAIL: "this machine has no such address; choose one it has, or leave it out to listen on all",
+    errno.EACCES: "this port needs privilege; choose one above 1023",
+    errno.EAFNOSUPPORT: "this machine has no IPv6; choose an IPv4 address",
+    socket.EAI_NONAME: "the name is not known here; choose an address, or leave it out to listen on all",
+}
+NOUGHT = re.compile(r"\s*q\s*=\s*0(\.0{0,3})?\s*")
+OTHER = "other"
+BACKLOG = 1024
+BITE = 4096
+
+
+class Unbound(Exception):  # noqa: N818  it reads as the sentence it raises
+    """An address cannot be listened on; the message names it as it was typed, and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a client asks for; the names of its headers are in lower case."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """What a client is answered; length, date and connection are added on the way out."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes
+
+
+Route = Callable[[Request], Response]
+Count = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What clients may take of the server."""
+
+    request_seconds: float = 5.0
+    answer_seconds: float = 10.0
+    # Longer than the usual scrape intervals and equal to none, so that no scrape meets a connection just being closed.
+    idle_seconds: int = 150
+    header_bytes: int = 16384
+    connections: int = 512
+    unread_answers: int = 32
+
+
+LIMITS = Limits()
+
+
+def plain(status: int, text: str, **headers: str) -> Response:
+    """One line of text."""
+    return Response(
+        status=status, headers={"content-type": "text/plain; charset=utf-8", **headers}, body=f"{text}\n".encode()
+    )
+
+
+def compressed(request: Request, response: Response) -> Response:
+    """The response, gzipped where the client accepts that."""
+    vary = ", ".join(filter(None, (response.headers.get("vary"), "accept-encoding")))
+    headers = {**response.headers, "vary": vary}
+    if not _accepts_gzip(request.headers.get("accept-encoding", "")):
+        return replace(response, headers=headers)
+    # 236 kB take 0.6 ms at level 1 and 4 ms at level 9, which would only bring 25 kB down to 17.
+    body = gzip.compress(response.body, compresslevel=1, mtime=0)
+    return replace(response, headers={**headers, "content-encoding": "gzip"}, body=body)
+
+
+def _accepts_gzip(offers: str) -> bool:
+    parted = (offer.partition(";") for offer in offers.lower().split(","))
+    weights = {coding.strip(): weight for coding, _, weight in parted}
+    weight = weights.get("gzip", weights.get("*"))
+    return weight is not None and not NOUGHT.fullmatch(weight)
+
+
+def bind(addresses: Sequence[str]) -> list[socket.socket]:
+    """A listening socket for each address, `host:port`, or `:port` for all of this machine; every one or none.
+
+    Raises Unbound.
+    """
+    with ExitStack() as opened:
+        sockets = [opened.enter_context(_bound(address)) for address in addresses]
+        opened.pop_all()
+    return sockets
+
+
+def _bound(address: str) -> socket.socket:
+    parts = ADDRESS.fullmatch(address)
+    if parts is None or int(parts["port"]) not in range(65536):
+        raise Unbound(f"cannot listen on {address!r}: write :10068 to listen on all addresses, or 127.0.0.1:10068")
+    try:
+        return _listening(parts["ipv6"] or parts["host"], int(parts["port"]))
+    except OSError as error:
+        raise Unbound(f"cannot listen on {address!r}: {ADVICE.get(error.errno, error.strerror)}") from error
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    if host in ("", "::") and socket.has_dualstack_ipv6():
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, where = min(found, key=lambda each: each[0] is not socket.AF_INET)
+    return socket.create_server(where, family=family, backlog=BACKLOG)
+
+
+class Server:
+    """Answers on listening sockets by a table of routes, which are brief and wait for nothing.
+
+    `requests` counts answers by path and status; it is replaced, never changed, so any thread may read it.
+    """
+
+    def __init__(
+        self, routes: Mapping[str, Route], sockets: Sequence[socket.socket], *, limits: Limits = LIMITS
+    ) -> None:
+        self.requests: Mapping[tuple[str, str], int] = {(path, "200"): 0 for path in routes}
+        self._routes = routes
+        self._sockets = sockets
+        self._limits = limits
+        self._state = ServerState()
+        self._servers: list[asyncio.Server] = []
+        self._thread = Thread(target=self._run, name="web", daemon=True)
+
+    def start(self) -> None:
+        """Returns when connections are accepted."""
+        self._loop = asyncio.SelectorEventLoop()
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+
+    def stop(self) -> None:
+        """Listens no more and drops every connection, within a second whatever a route is doing."""
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop)
+            self._thread.join(0.5)
+        for listening in self._sockets:
+            listening.close()
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
+
+    async def _listen(self) -> None:
+        config = uvicorn.Config(
+            self._answer,
+            http=Connection,
+            ws="none",
+            interface="asgi3",
+            lifespan="off",
+            proxy_headers=False,
+            log_config=None,
+            log_level=logging.ERROR,
+            access_log=False,
+            timeout_keep_alive=self._limits.idle_seconds,
+            h11_max_incomplete_event_size=self._limits.header_bytes,
+        )
+        config.load()
+        for listening in self._sockets:
+            server = await self._loop.create_server(
+                lambda: Connection(config, self._state, self._limits, self._count), sock=listening, backlog=BACKLOG
+            )
+            self._servers.append(server)
+
+    async def _close(self) -> None:
+        for server in self._servers:
+            server.close()
+        # A connection just accepted is made a turn of the loop later, and lost one after it was aborted.
+        while self._state.connections or self._state.tasks:
+            for connection in self._state.connections:
+                connection.transport.abort()
+            await asyncio.sleep(0)
+        self._loop.stop()
+
+    async def _answer(self, scope: HTTPScope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        request = _request(scope)
+        status = 500  # what uvicorn answers, and logs, where a route raises
+        try:
+            response = self._response(request)
+            status = response.status
+        finally:
+            self._count(request.path, status)
+        headers = [*response.headers.items(), *_framing(request, response)]
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        await send({"type": "http.response.start", "status": response.status, "headers": encoded, "trailers": False})
+        await send({"type": "http.response.body", "body": response.body, "more_body": False})
+
+    def _response(self, request: Request) -> Response:
+        route = self._routes.get(request.path)
+        if route is None:
+            return plain(404, "not found")
+        if request.method not in ("GET", "HEAD"):
+            return plain(405, "method not allowed", allow="GET, HEAD")
+        if _has_body(request):
+            return plain(413, "a body is not wanted")
+        return route(request)
+
+    def _count(self, path: str, status: int) -> None:
+        key = (path if path in self._routes else OTHER, str(status))
+        self.requests = {**self.requests, key: self.requests.get(key, 0) + 1}
+
+
+def _request(scope: HTTPScope) -> Request:
+    headers: dict[str, str] = {}
+    for raw, value in scope["headers"]:
+        name = raw.decode("latin-1")
+        headers[name] = ", ".join(filter(None, (headers.get(name), value.decode("latin-1"))))
+    return Request(
+        method=scope["method"], path=scope["path"], query=scope["query_string"].decode("latin-1"), headers=headers
+    )
+
+
+def _has_body(request: Request) -> bool:
+    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
+
+
+def _framing(request: Request, response: Response) -> Iterator[tuple[str, str]]:
+    yield "content-length", str(len(response.body))
+    yield "date", formatdate(usegmt=True)
+    if _has_body(request):
+        yield "connection", "close"  # a body is never read, so nothing can follow it
+
+
+class _Owed(Enum):
+    """What a client must do before its time is up."""
+
+    NOTHING = auto()
+    REQUEST = auto()
+    READING = auto()
+
+
+class Connection(H11Protocol):
+    """A connection of uvicorn's, whose client gets so much time and no more.
+
+    uvicorn itself waits for ever for the rest of a request, and for a client to read its answer.
+    """
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, limits: Limits, count: Count) -> None:
+        super().__init__(config, state, {})
+        self.since = self.loop.time()
+        self._count = count
+        self._limits = limits
+        self._seconds = {_Owed.REQUEST: limits.request_seconds, _Owed.READING: limits.answer_seconds}
+        self._owed = _Owed.NOTHING
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Makes room by dropping the connection that has been silent longest, so that a crowd keeps nobody out."""
+        if len(self.connections) >= self._limits.connections:
+            _drop_longest([each for each in self._others() if each.silent])
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # every answer not read at once is told to pause_writing
+        self._reckon()
+
+    def data_received(self, data: bytes) -> None:
+        """Passes on small bites, since h11 measures only a header that is not complete after one."""
+        for start in range(0, len(data), BITE):
+            if not self.transport.is_closing():
+                super().data_received(data[start : start + BITE])
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        self._reckon()
+
+    def pause_writing(self) -> None:
+        """Drops the connection that has been reading longest where too many answers lie unread."""
+        super().pause_writing()
+        unread = [each for each in self._others() if each.unread]
+        if len(unread) >= self._limits.unread_answers:
+            _drop_longest(unread)
+        self._reckon()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._reckon()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._owe(_Owed.NOTHING)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what is not HTTP, be it a header or, where an answer is on its way already, a piece of a body."""
+        log.debug("refused what is not HTTP", extra={"client": self.client})
+        self._count(OTHER, 400)
+        super().send_400_response(msg)
+        if self._latest is not None:
+            self._latest.disconnected = True
+
+    @property
+    def silent(self) -> bool:
+        """Whether no request is under way."""
+        return self.conn.their_state is h11.IDLE and not self.unread and not self.transport.is_closing()
+
+    @property
+    def unread(self) -> bool:
+        """Whether a part of an answer lies here still."""
+        return self.transport.get_write_buffer_size() > 0
+
+    @property
+    def _latest(self) -> RequestResponseCycle | None:
+        return self.cycle  # which uvicorn declares never to be None, and leaves at None until the first request
+
+    def _others(self) -> "Iterator[Connection]":
+        return (each for each in self.connections if isinstance(each, Connection) and each is not self)
+
+    def _reckon(self) -> None:
+        begun = self._latest is None or bool(self.conn.trailing_data[0])
+        if self.unread:
+            self._owe(_Owed.READING)
+        elif self.conn.their_state is h11.SEND_BODY or (self.conn.their_state is h11.IDLE and begun):
+            self._owe(_Owed.REQUEST)
+        else:
+            self._owe(_Owed.NOTHING)
+
+    def _owe(self, owed: _Owed) -> None:
+        """Starts the time for it, unless it runs already: a client that trickles gains nothing."""
+        if owed is self._owed:
+            return
+        self._owed, self.since = owed, self.loop.time()
+        if self._deadline:
+            self._deadline.cancel()
+        if owed in self._seconds:
+            self._deadline = self.loop.call_later(self._seconds[owed], self.transport.abort)
+
+
+def _drop_longest(connections: Sequence[Connection]) -> None:
+    if connections:
+        min(connections, key=lambda each: each.since).transport.abort()
