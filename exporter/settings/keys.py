@@ -1,0 +1,82 @@
+"""The services' keys: from variables of the environment, or from files that the settings name."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from exporter.settings.environment import API_KEY, NESTED
+from exporter.settings.kinds import sendable
+from exporter.settings.mistakes import NOT_SHOWN, Mistake, WrongSettings
+from exporter.settings.model import Settings, Target
+from exporter.settings.origins import Layer, origin
+from exporter.settings.sections import dotted
+
+
+def with_keys(
+    settings: Settings, variables: Mapping[str, str], *, environ: Mapping[str, str], layers: Sequence[Layer]
+) -> Settings:
+    """The settings with each target's key, of which a variable stands before a file.
+
+    Raises WrongSettings where a key is nobody's, or cannot be had.
+    """
+    wrong = [*_astray(settings.targets, variables)]
+    targets = []
+    for number, target in enumerate(settings.targets):
+        mine = [variable for variable in variables if _is_meant(variable, target)]
+        try:
+            targets.append(_with_key(target, [variables[variable] for variable in mine], environ))
+        except ValueError as error:
+            file = origin(("targets", number, "api_key_file"), layers)
+            wrong.append(
+                Mistake(place=mine[0], found=NOT_SHOWN, expected=str(error))
+                if mine
+                else Mistake(place=file.place, setting=dotted(file.setting), found=str(file.typed), expected=str(error))
+            )
+    if wrong:
+        raise WrongSettings(*wrong)
+    return settings.model_copy(update={"targets": tuple(targets)})
+
+
+def _variable(target: Target) -> str:
+    return f"{API_KEY}{NESTED}{re.sub('[^A-Z0-9]', '_', target.name.upper())}"
+
+
+def _is_meant(variable: str, target: Target) -> bool:
+    return variable.upper() in {API_KEY, _variable(target)}
+
+
+def _astray(targets: Sequence[Target], variables: Iterable[str]) -> Iterator[Mistake]:
+    """The variables that hold the key of no target, or of several."""
+    valid = [_variable(target) for target in targets]
+    for variable in variables:
+        names = [target.name for target in targets if _is_meant(variable, target)]
+        if not names and variable.upper() != API_KEY:
+            nearest = next(iter(get_close_matches(variable.upper(), valid, 1)), None)
+            yield Mistake(place=variable, found="the key of no target", expected="a target's name", nearest=nearest)
+        elif len(names) != 1:
+            yield Mistake(place=variable, found="for one service", expected=f"one target, not {len(names)}")
+
+
+def _with_key(target: Target, held: Sequence[str], environ: Mapping[str, str]) -> Target:
+    text = held[-1] if held else target.api_key_file and _read(target.api_key_file, environ)
+    if text is None:
+        return target
+    if "authorization" in map(str.lower, target.headers):
+        raise ValueError("none, since headers hold Authorization")
+    return target.model_copy(update={"api_key": sendable(SecretStr(text.strip()))})
+
+
+def _read(typed: str, environ: Mapping[str, str]) -> str:
+    for name in re.findall(r"\$\{(\w+)\}", typed):
+        if name not in environ:
+            raise ValueError(f"the variable {name} to be set")
+    path = re.sub(r"\$\{(\w+)\}", lambda variable: environ[variable[1]], typed)
+    try:
+        return Path(path).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError("a file of text") from error
+    except OSError as error:
+        raise ValueError(f"a file that can be read ({error.strerror})") from error

@@ -1,0 +1,79 @@
+"""What the settings page names and this version does not have: refused as known, never as unknown, never ignored."""
+
+from collections.abc import Sequence
+
+# As the settings page writes them; what stands for every target may stand in a target too.
+NAMES = frozenset(
+    {
+        "targets.gpus",
+        "process.unit",
+        "process.pid_file",
+        "process.cmdline",
+        "prompt.cases.checks",
+        "prompt.daily_token_budget",
+        "prompt.skip_when_waiting_above",
+        "checks",
+        "objectives",
+        "server",
+        "verdict",
+        "targets_files",
+        "gpu.devices",
+        "gpu.medium",
+        "gpu.slow",
+        "gpu.pid_labels",
+        "gpu.call_metrics",
+        "web.config_file",
+        "web.enable_lifecycle",
+        "web.show_answers",
+    }
+)
+
+PROTOCOLS = (
+    "openai-embeddings",
+    "openai-images",
+    "rerank",
+    "tgi",
+    "ollama",
+    "ollama-embed",
+    "gradio",
+    "kserve",
+    "triton-generate",
+    "tei",
+)
+
+ENGINES = (
+    "vllm",
+    "vllm-omni",
+    "sglang",
+    "sglang-diffusion",
+    "tgi",
+    "tei",
+    "transformers",
+    "llama-server",
+    "llama-cpp-python",
+    "ollama",
+    "triton",
+    "triton-openai",
+    "mlserver",
+    "kserve",
+    "trtllm",
+    "nim",
+    "lmdeploy",
+    "gradio",
+    "a1111",
+    "comfyui",
+    "ray-serve",
+    "bentoml",
+    "litserve",
+    "infinity",
+    "torchserve",
+    "fastapi",
+    "flask",
+    "unknown",
+)
+
+
+def is_later(names: Sequence[str]) -> bool:
+    """Whether a setting, or the section it stands in, is known and not in this version."""
+    here = [".".join(names[: length + 1]) for length in range(len(names))]
+    return any(name in NAMES or name.removeprefix("targets.") in NAMES for name in here)

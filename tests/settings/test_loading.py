@@ -1,0 +1,394 @@
+"""Settings out of flags, variables, a file and defaults: what each kind of value becomes, and which one stands."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.settings import Settings, load
+from exporter.settings.kinds import seconds, spelled
+from tests.settings.typed import typed, url
+
+URL = "targets: [{url: 'http://a'}]\n"
+
+
+def test_with_nothing_set_everything_is_at_its_default() -> None:
+    settings = load({}, file=None, environ={})
+
+    assert settings.targets == ()
+    assert (settings.health.every, settings.health.timeout, settings.health.path) == (15.0, None, None)
+    assert (settings.prompt.enabled, settings.prompt.protocol, settings.prompt.every) == (None, None, None)
+    assert (settings.prompt.first_token_timeout, settings.prompt.stall_timeout, settings.prompt.timeout) == (30, 10, 60)
+    assert settings.process is not None
+    assert settings.process.port is None
+    assert settings.web.listen_address == (":10068",)
+    assert (settings.gpu.enabled, settings.host.paths) == (True, ("/",))
+    assert (settings.log.level, settings.log.format) == ("info", "logfmt")
+
+
+def test_flags_stand_before_variables_and_variables_before_the_file(tmp_path: Path) -> None:
+    settings = typed(
+        tmp_path,
+        "log: {level: error, format: json}\nweb: {listen_address: ':1'}\nhealth: {every: 1, path: /a}",
+        flags={"log": {"level": "debug"}},
+        environ={
+            "MODEL_SIDECAR_LOG__LEVEL": "warning",
+            "MODEL_SIDECAR_WEB__LISTEN_ADDRESS": ":2",
+            "MODEL_SIDECAR_HEALTH__EVERY": "2s",
+        },
+    )
+
+    assert (settings.log.level, settings.log.format) == ("debug", "json")
+    assert settings.web.listen_address == (":2",)
+    assert (settings.health.every, settings.health.path) == (2.0, "/a")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("15", 15.0),
+        ("0.25", 0.25),
+        ("'15'", 15.0),
+        ("500ms", 0.5),
+        ("15s", 15.0),
+        ("1.5s", 1.5),
+        ("5m", 300.0),
+        ("24h", 86400.0),
+        ("1h30m", 5400.0),
+        ("1M30S", 90.0),
+    ],
+)
+def test_a_duration_is_a_number_of_seconds_or_says_its_unit(tmp_path: Path, text: str, seconds: float) -> None:
+    assert typed(tmp_path, f"gpu: {{every: {text}}}").gpu.every == seconds
+
+
+@pytest.mark.parametrize("text", ["'on'", "'off'", "on", "off", "true", "false", "'true'", "'False'"])
+def test_on_off_true_and_false_are_one_thing(tmp_path: Path, text: str) -> None:
+    settings = typed(tmp_path, f"gpu: {{enabled: {text}}}\nprompt: {{enabled: {text}}}\nprocess: {text}")
+
+    on = text.strip("'").lower() in {"on", "true"}
+    assert settings.gpu.enabled is on
+    assert settings.prompt.enabled is on
+    assert (settings.process is not None) is on
+
+
+@pytest.mark.parametrize("text", ["none", "null", "NONE", "~", ""])
+def test_none_and_null_are_one_thing(tmp_path: Path, text: str) -> None:
+    settings = typed(tmp_path, f"health:\n  url: {text}\n  expect: {{text: {text}}}\nprompt:\n  body: {text}")
+
+    assert (settings.health.url, settings.health.expect.text, settings.prompt.body) == (None, None, None)
+
+
+def test_a_section_with_nothing_under_it_says_nothing(tmp_path: Path) -> None:
+    settings = typed(
+        tmp_path,
+        """
+        prompt: {every: 9}
+        health:
+        process:
+        gpu:
+        targets:
+        - url: http://a
+          prompt:
+          process:
+          health: {expect: }
+        """,
+    )
+
+    assert settings.targets[0].prompt.every == 9
+    assert settings.process is not None
+    assert settings.targets[0].process is not None
+
+
+def test_a_target_has_what_is_set_for_every_target_but_for_what_it_sets_itself(tmp_path: Path) -> None:
+    settings = typed(
+        tmp_path,
+        """
+        health: {every: 5, expect: {status: [200, 204], json: {a: 1}}, values: [x, y]}
+        prompt: {max_tokens: 4, cases: [{text: one}, {text: two}]}
+        process: off
+        targets:
+        - url: http://a
+        - url: http://b
+          health: {timeout: 2, expect: {json: {b: 2}}, values: [z]}
+          prompt: {cases: [{text: three}]}
+          process: {port: 80}
+        """,
+        environ={"MODEL_SIDECAR_PROMPT__MAX_TOKENS": "8"},
+    )
+
+    first, second = settings.targets
+    assert (first.health, first.prompt, first.process) == (settings.health, settings.prompt, None)
+    assert (second.health.every, second.health.timeout) == (5.0, 2.0)
+    assert (second.health.expect.status, second.health.expect.fields) == ((200, 204), {"b": 2})
+    assert second.health.values == ("z",)
+    assert (second.prompt.max_tokens, [case.text for case in second.prompt.cases]) == (8, ["three"])
+    assert second.process is not None
+    assert second.process.port == 80
+
+
+def test_one_of_a_list_may_stand_without_brackets(tmp_path: Path) -> None:
+    settings = typed(
+        tmp_path,
+        "host: {paths: /data}\nhealth: {values: cpu_usage, expect: {status: 204}}\nprompt: {cases: {text: hello}}",
+        environ={"MODEL_SIDECAR_WEB__LISTEN_ADDRESS": "[::1]:9000"},
+    )
+
+    assert settings.host.paths == ("/data",)
+    assert (settings.health.values, settings.health.expect.status) == (("cpu_usage",), (204,))
+    assert settings.prompt.cases[0].text == "hello"
+    assert settings.web.listen_address == ("[::1]:9000",)
+
+
+def test_a_date_in_a_body_stays_the_text_that_json_has_for_it(tmp_path: Path) -> None:
+    settings = typed(tmp_path, "prompt: {body: {since: 2020-01-01, note: null, n: [1, 0.5, true]}}")
+
+    assert settings.prompt.body == {"since": "2020-01-01", "note": None, "n": [1, 0.5, True]}
+
+
+def test_a_body_may_be_written_as_json(tmp_path: Path) -> None:
+    settings = typed(tmp_path, """prompt: {body: '{"inputs": ["${text}"]}'}""")
+
+    assert settings.prompt.body == {"inputs": ["${text}"]}
+
+
+def test_merge_keys_and_anchors_are_understood(tmp_path: Path) -> None:
+    settings = typed(
+        tmp_path, "targets:\n- &a {url: 'http://a', model: m}\n- {<<: *a, url: 'http://b'}\n- {url: 'http://c'}\n"
+    )
+
+    assert [(target.url, target.model) for target in settings.targets] == [
+        ("http://a", "m"),
+        ("http://b", "m"),
+        ("http://c", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("http://gpu-1.lan:8000", "gpu-1.lan:8000"),
+        ("http://gpu-1.lan", "gpu-1.lan:80"),
+        ("https://api.example.com/openai", "api.example.com:443"),
+        ("http://localhost:8000", "local:8000"),
+        ("http://LOCALHOST:8000", "local:8000"),
+        ("http://127.8.9.1", "local:80"),
+        ("http://[::1]:11434", "local:11434"),
+        ("http://[fd00::7]:8000", "fd00::7:8000"),
+    ],
+)
+def test_a_target_is_named_after_its_address(address: str, name: str) -> None:
+    assert load(url(address), file=None, environ={}).targets[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("http://a:8000/", "http://a:8000"),
+        ("http://a:8000/v1", "http://a:8000"),
+        ("http://a:8000/v1/", "http://a:8000"),
+        ("https://a/serving/chat/v1", "https://a/serving/chat"),
+        ("https://a/serving/v1beta", "https://a/serving/v1beta"),
+        (" http://a ", "http://a"),
+        ("HTTP://a", "http://a"),
+    ],
+)
+def test_an_address_is_kept_without_what_an_sdk_has_at_its_end(address: str, kept: str) -> None:
+    assert load(url(address), file=None, environ={}).targets[0].url == kept
+
+
+def test_one_service_is_set_by_environment_alone(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("secret\n")
+
+    target = load(
+        {},
+        file=None,
+        environ={
+            "MODEL_SIDECAR_URL": "http://a",
+            "MODEL_SIDECAR_NAME": "chat",
+            "MODEL_SIDECAR_ENGINE": "auto",
+            "MODEL_SIDECAR_MODEL": "m",
+            "MODEL_SIDECAR_API_KEY_FILE": str(key),
+        },
+    ).targets[0]
+
+    assert (target.url, target.name, target.engine, target.model) == ("http://a", "chat", "auto", "m")
+    assert target.api_key is not None
+    assert target.api_key.get_secret_value() == "secret"
+
+
+def test_several_services_are_set_by_environment_with_a_key_for_each() -> None:
+    settings = load(
+        {},
+        file=None,
+        environ={
+            "MODEL_SIDECAR_TARGETS": '[{"url": "http://a", "name": "chat.big-1"}, {"url": "http://b", "name": "b"}]',
+            "MODEL_SIDECAR_API_KEY__CHAT_BIG_1": " secret ",
+        },
+    )
+
+    keys = [target.api_key and target.api_key.get_secret_value() for target in settings.targets]
+    assert keys == ["secret", None]
+
+
+def test_a_url_on_the_command_line_replaces_every_other_list_of_services(tmp_path: Path) -> None:
+    settings = typed(
+        tmp_path,
+        "targets: [{url: 'http://file'}, {url: 'http://file2', model: x}]\nprompt: {every: 7}",
+        flags=url("http://flag"),
+        environ={"MODEL_SIDECAR_TARGETS": '[{"url": "http://variable"}]'},
+    )
+
+    assert [(target.url, target.model, target.prompt.every) for target in settings.targets] == [
+        ("http://flag", None, 7.0)
+    ]
+
+
+def test_what_the_environment_says_of_one_service_goes_with_the_command_lines() -> None:
+    settings = load(
+        url("http://flag"),
+        file=None,
+        environ={
+            "MODEL_SIDECAR_URL": "http://variable",
+            "MODEL_SIDECAR_MODEL": "m",
+            "MODEL_SIDECAR_API_KEY": "secret",
+        },
+    )
+
+    [target] = settings.targets
+    assert (target.url, target.name, target.model) == ("http://flag", "flag:80", "m")
+    assert target.api_key is not None
+
+
+def test_what_the_environment_says_of_one_service_goes_with_the_files_only_one(tmp_path: Path) -> None:
+    settings = typed(
+        tmp_path,
+        "targets: [{url: 'http://file', name: a, model: n, headers: {X: y}}]",
+        flags={"targets": [{"name": "c"}]},
+        environ={"MODEL_SIDECAR_NAME": "b", "MODEL_SIDECAR_MODEL": "m", "MODEL_SIDECAR_API_KEY": "secret"},
+    )
+
+    [target] = settings.targets
+    assert (target.url, target.name, target.model) == ("http://file", "c", "m")
+    assert target.headers["X"].get_secret_value() == "y"
+    assert target.api_key is not None
+
+
+def test_a_url_of_the_environment_replaces_the_files_services(tmp_path: Path) -> None:
+    settings = typed(
+        tmp_path, "targets: [{url: 'http://file', model: m}]", environ={"MODEL_SIDECAR_URL": "http://variable"}
+    )
+
+    assert [(target.url, target.model) for target in settings.targets] == [("http://variable", None)]
+
+
+def test_a_key_is_read_from_the_file_that_variables_lead_to(tmp_path: Path) -> None:
+    (tmp_path / "chat.key").write_text("\n secret\n")
+
+    settings = typed(
+        tmp_path,
+        "targets: [{url: 'http://a', api_key_file: '${CREDENTIALS_DIRECTORY}/chat.key'}]",
+        environ={"CREDENTIALS_DIRECTORY": str(tmp_path)},
+    )
+
+    [target] = settings.targets
+    assert target.api_key is not None
+    assert target.api_key.get_secret_value() == "secret"
+    assert target.api_key_file == "${CREDENTIALS_DIRECTORY}/chat.key"
+
+
+def test_a_key_of_the_environment_stands_before_a_file(tmp_path: Path) -> None:
+    settings = typed(
+        tmp_path,
+        "targets: [{url: 'http://a', name: chat, api_key_file: /nowhere}]",
+        environ={"MODEL_SIDECAR_API_KEY__CHAT": "secret"},
+    )
+
+    assert settings.targets[0].api_key is not None
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    settings = load({}, file=None, environ={"MODEL_SIDECAR_URL": "", "MODEL_SIDECAR_GPU__EVERY": ""})
+
+    assert settings == Settings()
+
+
+def test_variables_that_kubernetes_sets_for_a_service_of_that_name_are_ignored() -> None:
+    links = {
+        "MODEL_SIDECAR_SERVICE_HOST": "10.0.0.1",
+        "MODEL_SIDECAR_SERVICE_PORT": "10068",
+        "MODEL_SIDECAR_SERVICE_PORT_METRICS": "10068",
+        "MODEL_SIDECAR_PORT": "tcp://10.0.0.1:10068",
+        "MODEL_SIDECAR_PORT_10068_TCP": "tcp://10.0.0.1:10068",
+        "MODEL_SIDECAR_PORT_10068_TCP_ADDR": "10.0.0.1",
+        "MODEL_SIDECAR_PORT_10068_TCP_PORT": "10068",
+        "MODEL_SIDECAR_PORT_10068_TCP_PROTO": "tcp",
+        "MODEL_SIDECAR_CANARY_SERVICE_HOST": "10.0.0.2",
+        "MODEL_SIDECAR_CANARY_PORT": "udp://10.0.0.2:1",
+        "MODEL_SIDECAR_CANARY_PORT_1_UDP_ADDR": "10.0.0.2",
+    }
+
+    assert load({}, file=None, environ=links) == Settings()
+
+
+def test_everything_a_file_sets_a_variable_can_set() -> None:
+    settings = load(
+        {},
+        file=None,
+        environ={
+            "MODEL_SIDECAR_HEALTH__EXPECT__JSON": '{"service_status": "active"}',
+            "MODEL_SIDECAR_HEALTH__EXPECT__STATUS": "[200, 204]",
+            "MODEL_SIDECAR_HEALTH__VALUES": "cpu_usage",
+            "MODEL_SIDECAR_PROMPT__CASES": '[{"text": "a"}, {"body": {"x": 1}}]',
+            "MODEL_SIDECAR_PROMPT__BODY": '{"inputs": "${text}"}',
+            "MODEL_SIDECAR_PROMPT__ENABLED": "auto",
+            "MODEL_SIDECAR_PROMPT__MAX_SHARE": "0.5",
+            "MODEL_SIDECAR_PROCESS__PORT": "8000",
+        },
+    )
+
+    assert settings.health.expect.fields == {"service_status": "active"}
+    assert settings.health.expect.status == (200, 204)
+    assert settings.health.values == ("cpu_usage",)
+    assert [(case.text, case.body) for case in settings.prompt.cases] == [("a", None), (None, {"x": 1})]
+    assert settings.prompt.body == {"inputs": "${text}"}
+    assert (settings.prompt.enabled, settings.prompt.max_share) == (None, 0.5)
+    assert settings.process is not None
+    assert settings.process.port == 8000
+
+
+def test_a_hundred_targets_are_ordinary(tmp_path: Path) -> None:
+    settings = typed(tmp_path, yaml.safe_dump({"targets": [{"url": f"http://host-{n}"} for n in range(100)]}))
+
+    assert len({target.name for target in settings.targets}) == 100
+
+
+def test_plain_asks_by_get_without_a_body(tmp_path: Path) -> None:
+    settings = typed(tmp_path, URL + "prompt: {protocol: plain, method: get, path: '/predict?q=1', answer: '$.label'}")
+
+    prompt = settings.targets[0].prompt
+    assert (prompt.method, prompt.path, prompt.answer) == ("GET", "/predict?q=1", "$.label")
+
+
+def test_plain_takes_its_bodies_from_its_cases(tmp_path: Path) -> None:
+    settings = typed(tmp_path, URL + "prompt: {protocol: plain, cases: [{body: {a: 1}}, {body: {a: 2}}]}")
+
+    assert [case.body for case in settings.targets[0].prompt.cases] == [{"a": 1}, {"a": 2}]
+
+
+def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
+    assert typed(tmp_path, "# nothing\n") == Settings()
+
+
+@given(st.floats(min_value=1e-3, max_value=1e8))
+def test_a_duration_is_printed_as_it_can_be_typed(duration: float) -> None:
+    assert seconds(spelled(duration)) == pytest.approx(duration, rel=1e-12)
+
+
+def test_a_shorter_timeout_alone_ends_every_other_waiting_too(tmp_path: Path) -> None:
+    settings = typed(tmp_path, "targets: [{url: 'http://a'}]\nprompt: {timeout: 20s}")
+
+    assert settings.targets[0].prompt.timeout == 20

@@ -1,0 +1,114 @@
+"""The settings as others read them: a table, a schema, and YAML."""
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import yaml
+
+from exporter.protocols import PROTOCOLS
+from exporter.settings import Settings, as_yaml, reference, schema
+from exporter.settings.model import Protocol
+from tests.settings.typed import typed
+
+
+def test_secrets_are_not_in_what_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret-of-file")
+    settings = typed(
+        tmp_path,
+        f"targets:\n- {{url: 'http://a', headers: {{X: secret-of-header}}, name: a}}\n"
+        f"- {{url: 'http://b', api_key_file: '{tmp_path}/key'}}",
+        environ={"MODEL_SIDECAR_API_KEY__A": "secret-of-variable"},
+    )
+
+    assert "secret-of" not in as_yaml(settings) + repr(settings) + str(settings)
+    assert "api_key: '**********'" in as_yaml(settings)
+
+
+def test_what_is_printed_loads_as_the_same_settings(tmp_path: Path) -> None:
+    settings = typed(
+        tmp_path,
+        """
+        targets:
+        - url: http://127.0.0.1:8000/v1
+          prompt: {protocol: plain, body: {text: "${text}", at: 2020-01-01}, answer: data.0.text, timeout: 90}
+          health: {expect: {json: {service_status: active, n: null}, status: 200}, values: [cpu_usage]}
+          process: off
+        - url: https://b
+          prompt: {enabled: off, every: 1500ms, cases: [{text: 'on'}]}
+          process: {port: 80}
+        gpu: {enabled: off, library: /lib/libnvidia-ml.so.1}
+        """,
+    )
+
+    again = typed(tmp_path, as_yaml(settings))
+
+    assert again == settings
+
+
+def test_every_setting_is_in_the_reference_with_its_default_and_what_it_is_for() -> None:
+    rows = {entry.name: entry for entry in reference()}
+
+    assert all(row.description.endswith(".") for row in rows.values())
+    assert {
+        name: rows[name].default for name in ("targets[].url", "targets[].name", "prompt.every", "health.every")
+    } == {
+        "targets[].url": "",
+        "targets[].name": "auto",
+        "prompt.every": "auto",
+        "health.every": "15s",
+    }
+    assert rows["web.listen_address"].default == '[":10068"]'
+    assert rows["gpu.enabled"].default == "true"
+    assert "targets[].tls.ca_file" in rows
+    assert "prompt.cases[].body" in rows
+    assert "targets[].api_key" not in rows
+    assert "targets[].prompt.every" not in rows
+
+
+def test_every_default_of_the_reference_can_be_typed(tmp_path: Path) -> None:
+    names = [entry.name for entry in reference()]
+    plain = [
+        entry
+        for entry in reference()
+        if "[]" not in entry.name and not any(name.startswith(f"{entry.name}.") for name in names)
+    ]
+    settings = Settings()
+    for entry in plain:
+        *sections, name = entry.name.split(".")
+        typed_alone: object = {name: yaml.safe_load(entry.default)}
+        for section in reversed(sections):
+            typed_alone = {section: typed_alone}
+
+        assert typed(tmp_path, yaml.safe_dump(typed_alone)) == settings, entry
+
+
+def test_editors_are_told_of_durations_words_and_lists() -> None:
+    described = json.loads(json.dumps(schema()))
+
+    prompt, web = described["$defs"]["Prompt"], described["$defs"]["Web"]
+    assert described["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert described["additionalProperties"] is False
+    assert prompt["properties"]["every"]["default"] == "auto"
+    assert {"enum": ["auto", None]} in prompt["properties"]["every"]["anyOf"]
+    assert {"exclusiveMinimum": 0, "type": "number"} in prompt["properties"]["every"]["anyOf"]
+    assert {"type": "string"} in web["properties"]["listen_address"]["anyOf"]
+    assert described["$defs"]["Target"]["required"] == ["url"]
+    assert "api_key" not in described["$defs"]["Target"]["properties"]
+
+
+def test_every_setting_has_a_description_for_editors() -> None:
+    described = json.loads(json.dumps(schema()))
+
+    bare = [
+        name
+        for section in (described, *described["$defs"].values())
+        for name, setting in section.get("properties", {}).items()
+        if "description" not in setting and "description" not in described["$defs"][setting["$ref"].split("/")[-1]]
+    ]
+
+    assert not bare
+
+
+def test_the_protocols_that_can_be_set_are_those_there_are() -> None:
+    assert set(get_args(Protocol)) == set(PROTOCOLS)
