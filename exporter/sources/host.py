@@ -1,0 +1,294 @@
+"""The host as its kernel reports it: enough to explain what a model server suffers from, and no more."""
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import psutil
+
+from exporter.reading import Counter, Gauge, Label, Reading
+from exporter.threads import Thread
+
+T = TypeVar("T")
+
+CANNOT_SAY = (OSError, RuntimeError, ValueError)
+
+# Time of guests is left out: the kernel has counted it under user and nice already.
+MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+PERIODS = ("1m", "5m", "15m")
+RESOURCES = ("cpu", "io", "memory", "irq")
+
+MEMORY_DISKS = ("loop", "ram", "zram")
+# A machine has as many of these as it has containers and guests, and what they carry passes a real device too.
+CONTAINER_INTERFACES = (
+    *("veth", "docker", "podman", "br-", "virbr", "vnet", "tap", "lxc", "lxd"),
+    *("cni", "cali", "cilium", "flannel", "vxlan.calico", "weave", "kube-", "nodelocaldns", "eni"),
+)
+
+BLOCK_DEVICES = Path("/sys/block")
+PRESSURE = Path("/proc/pressure")
+VMSTAT = Path("/proc/vmstat")
+OWN_GROUPS = Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
+# Version 1 has no word for "no limit": it says the largest number of pages.
+UNLIMITED = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host(Reading):
+    """The host as a whole."""
+
+    PREFIX = "host"
+    cpu_seconds: Annotated[
+        Mapping[str, float] | None,
+        Counter("Time of all CPUs by what it went to; absent where the kernel does not say.", by="mode"),
+    ]
+    cpus: Annotated[int | None, Gauge("CPUs in use by the kernel; absent where it does not say.")]
+    load: Annotated[
+        Mapping[str, float] | None,
+        Gauge("Tasks running or waiting for CPU or disk, averaged; absent where not told.", by="period"),
+    ]
+    pressure_seconds: Annotated[
+        Mapping[tuple[str, str], float],
+        Counter(
+            "Time in which some tasks, or all (full), stood still for want of a resource; absent without PSI.",
+            by=("resource", "kind"),
+        ),
+    ]
+    temperature_celsius: Annotated[
+        Mapping[str, float] | None, Gauge("Temperature at a sensor; absent where the host has none.", by="sensor")
+    ]
+    boot_timestamp_seconds: Annotated[float | None, Gauge("When the kernel started; absent where not told.")]
+    oom_kills: Annotated[
+        int | None, Counter("Processes killed for want of memory, on the host or in a container; absent before 4.13.")
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory(Reading):
+    """The host's memory."""
+
+    PREFIX = "host_memory"
+    total_bytes: Annotated[int, Gauge("Memory of the host; absent where the kernel does not say.")]
+    available_bytes: Annotated[int, Gauge("Memory to be had without swapping; absent where not told.")]
+    used_bytes: Annotated[int, Gauge("Memory not to be had without swapping; absent where not told.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swap(Reading):
+    """The host's swap space."""
+
+    PREFIX = "host_swap"
+    total_bytes: Annotated[int, Gauge("Swap space, 0 where there is none; absent where the kernel does not say.")]
+    used_bytes: Annotated[int, Gauge("Swap space in use; absent where the kernel does not say.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSystem(Reading):
+    """The file system at one of the configured paths."""
+
+    PREFIX = "host_disk"
+    path: Annotated[str, Label("The path in the configuration.")]
+    total_bytes: Annotated[int, Gauge("Size of the file system; absent where the path cannot be read.")]
+    free_bytes: Annotated[int, Gauge("Room for ordinary users; absent where the path cannot be read.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk(Reading):
+    """A whole disk; what stands on other disks, such as a volume or an array, is counted there."""
+
+    PREFIX = "host_disk"
+    device: Annotated[str, Label("The kernel's name of the disk.")]
+    read_bytes: Annotated[int, Counter("Read from the disk; absent until it has been used.")]
+    written_bytes: Annotated[int, Counter("Written to the disk; absent until it has been used.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface(Reading):
+    """A network interface that is not a container's or a guest's."""
+
+    PREFIX = "host_network"
+    device: Annotated[str, Label("The kernel's name of the interface.")]
+    received_bytes: Annotated[int, Counter("Received; absent where the interface is gone.")]
+    transmitted_bytes: Annotated[int, Counter("Transmitted; absent where the interface is gone.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group(Reading):
+    """The limits of the control group that the exporter runs in: its container's, or its unit's."""
+
+    PREFIX = "host_cgroup"
+    memory_limit_bytes: Annotated[int | None, Gauge("Memory the container may use; absent without a limit.")] = None
+    memory_used_bytes: Annotated[
+        int | None, Gauge("Memory and page cache that count towards the limit; absent without one.")
+    ] = None
+    cpu_limit_cores: Annotated[float | None, Gauge("CPUs' worth of time it may use; absent without a limit.")] = None
+
+
+READINGS = (Host, Memory, Swap, FileSystem, Disk, Interface, Group)
+
+
+class Hosts:
+    """The source of the host's readings, on a thread of its own: a file system that hangs holds up nothing else."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = tuple(dict.fromkeys(paths))
+        self._thread = Thread("host")
+        self._spent: Mapping[str, float] = {}
+
+    async def read(self) -> AsyncGenerator[Sequence[Reading], None]:
+        """Look once at everything."""
+        yield await self._thread.call(self._look)
+
+    def _look(self) -> Sequence[Reading]:
+        looks: Sequence[Callable[[], Sequence[Reading]]] = (
+            lambda: [self._host()],
+            lambda: [memory()],
+            lambda: [swap()],
+            lambda: list(file_systems(self._paths)),
+            lambda: list(disks()),
+            lambda: list(interfaces()),
+            lambda: [group()],
+        )
+        return [reading for look in looks for reading in told(look) or ()]
+
+    def _host(self) -> Host:
+        return Host(
+            cpu_seconds=told(self._cpu_seconds),
+            cpus=psutil.cpu_count(),
+            load=told(lambda: dict(zip(PERIODS, psutil.getloadavg(), strict=True))),
+            pressure_seconds=pressure(),
+            temperature_celsius=told(lambda: temperatures(psutil.sensors_temperatures())),
+            boot_timestamp_seconds=told(psutil.boot_time),
+            oom_kills=told(oom_kills),
+        )
+
+    def _cpu_seconds(self) -> Mapping[str, float]:
+        times = psutil.cpu_times()
+        # The kernel sometimes takes back idle and iowait, which would read as a restart.
+        self._spent = {mode: max(getattr(times, mode), self._spent.get(mode, 0.0)) for mode in MODES}
+        return self._spent
+
+
+def told(ask: Callable[[], T]) -> T | None:
+    """What the kernel says; None where it cannot."""
+    try:
+        return ask()
+    except CANNOT_SAY:
+        return None
+
+
+def memory() -> Memory:
+    """The host's memory now."""
+    now = psutil.virtual_memory()
+    return Memory(total_bytes=now.total, available_bytes=now.available, used_bytes=now.total - now.available)
+
+
+def swap() -> Swap:
+    """The host's swap space now."""
+    now = psutil.swap_memory()
+    return Swap(total_bytes=now.total, used_bytes=now.used)
+
+
+def file_systems(paths: Sequence[str]) -> Iterator[FileSystem]:
+    """The file systems at these paths; without those that cannot be read."""
+    for path in paths:
+        usage = told(partial(psutil.disk_usage, path))
+        if usage is not None:
+            yield FileSystem(path=path, total_bytes=usage.total, free_bytes=usage.free)
+
+
+def disks() -> Iterator[Disk]:
+    """The disks that have been used."""
+    for device, traffic in psutil.disk_io_counters(perdisk=True, nowrap=False).items():
+        if any(traffic) and whole(device):
+            yield Disk(device=device, read_bytes=traffic.read_bytes, written_bytes=traffic.write_bytes)
+
+
+def whole(device: str, among: Path = BLOCK_DEVICES) -> bool:
+    """Whether a block device is a disk of its own: no partition, nothing in memory, nothing that stands on others."""
+    if device.startswith(MEMORY_DISKS):
+        return False
+    entry = among / device.replace("/", "!")
+    return entry.exists() and not any(told(lambda: list((entry / "slaves").iterdir())) or ())
+
+
+def interfaces() -> Iterator[Interface]:
+    """The network interfaces of the host itself."""
+    for device, traffic in psutil.net_io_counters(pernic=True, nowrap=False).items():
+        if not device.startswith(CONTAINER_INTERFACES):
+            yield Interface(device=device, received_bytes=traffic.bytes_recv, transmitted_bytes=traffic.bytes_sent)
+
+
+def temperatures(chips: Mapping[str, Sequence[tuple[str, float, float | None, float | None]]]) -> Mapping[str, float]:
+    """Temperatures by chip, index and label of the sensor."""
+    return {
+        "/".join(filter(None, (chip, str(index), label))): current
+        for chip, sensors in chips.items()
+        for index, (label, current, *_) in enumerate(sensors)
+    }
+
+
+def pressure(where: Path = PRESSURE) -> Mapping[tuple[str, str], float]:
+    """Seconds in which tasks stood still, by resource and kind."""
+    stalls = {
+        (resource, line.split()[0]): int(line.rpartition("total=")[2]) / 1e6
+        for resource in RESOURCES
+        for line in (told((where / resource).read_text) or "").splitlines()
+    }
+    # For the whole host there is no such thing as all tasks waiting for a CPU; the kernel says 0.
+    return {stall: seconds for stall, seconds in stalls.items() if stall != ("cpu", "full")}
+
+
+def oom_kills(vmstat: Path = VMSTAT) -> int | None:
+    """Processes that the kernel has killed for want of memory."""
+    counts = (line.split() for line in vmstat.read_text().splitlines())
+    return next((int(count) for name, count in counts if name == "oom_kill"), None)
+
+
+def group(own: Path = OWN_GROUPS, mounted: Path = GROUPS) -> Group:
+    """The tightest limits of the exporter's own control group and those around it, version 1 or 2."""
+    paths = {
+        controller: path
+        for _, controllers, path in (line.split(":", 2) for line in own.read_text().splitlines())
+        for controller in controllers.split(",")
+    }
+    memories = [
+        (limit, _number(around, "memory.current", "memory.usage_in_bytes"))
+        for around in _lineage("memory", paths, mounted)
+        if (limit := _number(around, "memory.max", "memory.limit_in_bytes")) is not None
+    ]
+    cores = [cores for around in _lineage("cpu", paths, mounted) if (cores := _cores(around)) is not None]
+    limit, used = min(memories, key=itemgetter(0), default=(None, None))
+    return Group(memory_limit_bytes=limit, memory_used_bytes=used, cpu_limit_cores=min(cores, default=None))
+
+
+def _lineage(controller: str, paths: Mapping[str, str], mounted: Path) -> Iterator[Path]:
+    # A container may be told the host's path to its group while it sees the group itself as the root;
+    # what then does not exist says nothing, and the root speaks.
+    version_1 = controller in paths
+    root = mounted / controller if version_1 else mounted
+    innermost = root / paths.get(controller if version_1 else "", "/").lstrip("/")
+    return (around for around in (innermost, *innermost.parents) if around.is_relative_to(root))
+
+
+def _words(*files: Path) -> Sequence[str]:
+    return [word for file in files for word in (told(file.read_text) or "").split()]
+
+
+def _number(around: Path, *names: str) -> int | None:
+    return next((_limited(word) for name in names for word in _words(around / name)), None)
+
+
+def _cores(around: Path) -> float | None:
+    words = _words(around / "cpu.max") or _words(around / "cpu.cfs_quota_us", around / "cpu.cfs_period_us")
+    quota, period = map(_limited, words) if len(words) == len(("quota", "period")) else (None, None)
+    return quota / period if quota and period else None
+
+
+def _limited(word: str) -> int | None:
+    """A number that limits something; None for "max", -1 and the like."""
+    return int(word) if word.isdigit() and int(word) < UNLIMITED else None

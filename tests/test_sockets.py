@@ -1,0 +1,119 @@
+import socket
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from exporter.sockets import addresses_here, answers, holders, sockets
+
+HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+TCP = HEAD + (
+    "   0: 00000000:1F40 00000000:0000 0A 00000000:00000003 00:00000000 00000000     0        0 41 1 0 100 0 0 10 0\n"
+    "   1: 0100007F:1F41 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 42 1 0 100 0 0 10 0\n"
+    "   2: 00000000:1F41 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 43 1 0 100 0 0 10 0\n"
+    "   3: 0100007F:1F41 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 44 1 0 20 4 30 10 -1\n"
+    "   4: 0100007F:9C40 0100007F:1F41 01 00000000:00000000 00:00000000 00000000     0        0 45 1 0 20 4 30 10 -1\n"
+    "   5: 0100007F:1F41 0100007F:9C41 06 00000000:00000000 03:00000A2B 00000000     0        0 0 3 0\n"
+    "   6: 0100007F:1F41 0100007F:9C42 08 00000000:00000001 00:00000000 00000000     0        0 46 1 0 20 4 30 10 -1\n"
+)
+TCP6 = HEAD + (
+    "   0: 00000000000000000000000000000000:1F42 00000000000000000000000000000000:0000 0A 00000000:00000000"
+    " 00:00000000 00000000     0        0 51 1 0 100 0 0 10 0\n"
+    "   1: 00000000000000000000000001000000:1F43 00000000000000000000000000000000:0000 0A 00000000:00000000"
+    " 00:00000000 00000000     0        0 52 1 0 100 0 0 10 0\n"
+    "   2: 0000000000000000FFFF00000100007F:1F44 00000000000000000000000000000000:0000 0A 00000000:00000000"
+    " 00:00000000 00000000     0        0 53 1 0 100 0 0 10 0\n"
+    "   3: 0000000000000000FFFF00000100007F:1F44 0000000000000000FFFF00000100007F:9C43 01 00000000:00000000"
+    " 00:00000000 00000000     0        0 54 1 0 20 4 30 10 -1\n"
+)
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    """What a little-endian machine with some sockets lists."""
+    (tmp_path / "tcp").write_text(TCP)
+    (tmp_path / "tcp6").write_text(TCP6)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("addresses", "port", "inodes"),
+    [
+        pytest.param(["127.0.0.1"], 8000, [41], id="bound to any address"),
+        pytest.param(["127.0.0.1"], 8001, [42], id="bound to the address before bound to any"),
+        pytest.param(["127.0.0.2"], 8001, [43], id="bound to another address"),
+        pytest.param(["127.0.0.1"], 8002, [51], id="bound to any IPv6 address, which takes IPv4 too"),
+        pytest.param(["::1"], 8002, [51], id="bound to any IPv6 address"),
+        pytest.param(["::1"], 8003, [52], id="bound to an IPv6 address"),
+        pytest.param(["127.0.0.1"], 8003, [], id="IPv6 alone"),
+        pytest.param(["::1"], 8001, [], id="IPv4 alone"),
+        pytest.param(["::1", "127.0.0.1"], 8001, [42], id="the second address where nothing listens at the first"),
+        pytest.param(["127.0.0.1"], 8004, [53], id="an IPv4 address in IPv6's clothes"),
+        pytest.param(["127.0.0.1"], 40000, [], id="a client's port"),
+        pytest.param([], 8000, [], id="no address"),
+    ],
+)
+def test_a_connection_reaches_the_socket_that_the_kernel_would_choose(
+    net: Path, addresses: list[str], port: int, inodes: list[int]
+) -> None:
+    listeners = sockets(net).listeners([ip_address(address) for address in addresses], port)
+
+    assert [listener.inode for listener in listeners] == inodes
+
+
+def test_a_listening_socket_tells_its_backlog(net: Path) -> None:
+    [listener] = sockets(net).listeners([ip_address("127.0.0.1")], 8000)
+
+    assert listener.waiting == 3
+
+
+def test_only_open_connections_to_a_port_count(net: Path) -> None:
+    connections = sockets(net).connections
+
+    assert (connections[8000], connections[8001], connections[8004]) == (0, 1, 1)
+
+
+def test_a_kernel_without_ipv6_is_ordinary(net: Path) -> None:
+    (net / "tcp6").unlink()
+
+    [listener] = sockets(net).listeners([ip_address("127.0.0.1")], 8000)
+
+    assert listener.inode == 41
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("127.1.2.3", ["127.1.2.3"]),
+        ("0.0.0.0", ["127.0.0.1"]),
+        ("192.0.2.1", []),
+    ],
+)
+def test_a_machine_knows_its_own_addresses(host: str, here: list[str]) -> None:
+    assert addresses_here(host, 8000) == [ip_address(address) for address in here]
+
+
+def test_a_name_that_means_nothing_has_no_addresses() -> None:
+    assert addresses_here("a..b", 8000) is None
+
+
+def test_a_port_that_listens_answers_and_one_that_is_free_does_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+        assert answers(ip_address("127.0.0.1"), port, within=10)
+    assert not answers(ip_address("127.0.0.1"), port, within=10)
+
+
+@pytest.mark.parametrize(("first", "hidden"), [("1", False), ("2", True)])
+def test_where_the_first_process_is_not_listed_others_are_hidden_too(tmp_path: Path, first: str, hidden: bool) -> None:  # noqa: FBT001  a row of the table
+    (tmp_path / first / "fd").mkdir(parents=True)
+    (tmp_path / "77" / "fd").mkdir(parents=True)
+    (tmp_path / "77" / "fd" / "3").symlink_to("socket:[41]")
+    (tmp_path / "77" / "fd" / "4").symlink_to("pipe:[42]")
+
+    found = holders(frozenset({41, 42, 43}), tmp_path)
+
+    assert found.pids == {41: [77]}
+    assert found.hidden is hidden
