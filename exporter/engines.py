@@ -6,10 +6,11 @@ from collections.abc import Mapping
 import httpx
 
 from exporter.paths import Json
-from exporter.wire import FAULTS, Failed, Failure, Recognition, answered, opened, parsed, whole
+from exporter.wire import FAULTS, Failed, Failure, Recognition, accepted, opened, parsed, whole
 
 MODELS = "/v1/models"
 PATIENCE = 5.0
+LONGEST_NAME = 512
 
 
 async def recognised(
@@ -36,7 +37,7 @@ async def _first_model(client: httpx.AsyncClient, headers: Mapping[str, str]) ->
         async with asyncio.timeout(PATIENCE):
             request = client.build_request("GET", MODELS, headers=headers)
             async with opened(client, request, None) as response:
-                await answered(response)
+                await accepted(response)
                 return _first_id(parsed(await whole(response)))
     except FAULTS:  # TimeoutError among them, as an OSError
         return None
@@ -44,7 +45,7 @@ async def _first_model(client: httpx.AsyncClient, headers: Mapping[str, str]) ->
 
 def _first_id(document: Json) -> str:
     match document:
-        case {"data": [{"id": str(name)}, *_]}:
+        case {"data": [{"id": str(name)}, *_]} if len(name.encode()) <= LONGEST_NAME:  # raises where it is no text
             return name
         case _:
             raise Failed(Failure.INVALID, "no list of models")

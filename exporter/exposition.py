@@ -166,7 +166,7 @@ class Exposition:
         if content_type not in self._bodies:
             ours = "".join(self._families(openmetrics=content_type.startswith(OPENMETRICS)))
             # About ourselves last, since with it comes the mark that ends a page of OpenMetrics.
-            self._bodies[content_type] = ours.encode() + encode(self._own)
+            self._bodies[content_type] = ours.encode(errors="replace") + encode(self._own)
         return self._bodies[content_type], content_type
 
     def _take(self, current: Sequence[Reading]) -> None:

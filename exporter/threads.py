@@ -1,9 +1,11 @@
 """Work that must not hold up the loop: blocking calls on a daemon thread, computations in a process of their own."""
 
 import asyncio
-import multiprocessing
+import os
+import pickle
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread as _Thread
@@ -69,17 +71,39 @@ async def apart(function: Callable[..., T], *args: object) -> T:
     """What a module's function returns or raises, computed in a process that lives only for it.
 
     For work of which one step holds the interpreter for long: parsing 6 MiB of JSON on a thread stalls the
-    loop for 0.23 s, since the parser never lets go of the interpreter's lock.
+    loop for 0.23 s, since the parser never lets go of the interpreter's lock. Not a pool of processes, since
+    that would leave one behind for as long as we live.
     """
-    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        f"from {__name__} import answer; answer()",
+        stdin=PIPE,
+        stdout=PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
     try:
-        return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
+        told, _ = await process.communicate(pickle.dumps((function, args)))
     finally:
-        for process in (
-            getattr(pool, "_processes", None) or {}
-        ).values():  # a cancelled computation ends with its caller
+        if process.returncode is None:  # A computation that nobody waits for any more ends with its caller.
             process.kill()
-        pool.shutdown(wait=False, cancel_futures=True)
+    if not told:
+        raise RuntimeError(f"the process that was to compute {function.__name__} ended with {process.returncode}")
+    result, error = pickle.loads(told)  # noqa: S301  our own process wrote it
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]  # of the function that was sent
+
+
+def answer() -> None:
+    """Compute what stands on standard input, for the process that waits for it."""
+    function, args = pickle.load(sys.stdin.buffer)  # noqa: S301  our own process wrote it
+    result, error = None, None
+    try:
+        result = function(*args)
+    except BaseException as raised:  # noqa: BLE001  handed to the caller, whatever it is
+        error = raised
+    pickle.dump((result, error), sys.stdout.buffer)
 
 
 JUDGED_HERE = 256 * 2**10

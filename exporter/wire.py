@@ -1,5 +1,6 @@
 """Bytes on a wire: what is asked, what comes back piece by piece, and the ways in which it goes wrong."""
 
+import asyncio
 import json
 import re
 import socket
@@ -10,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
+from time import perf_counter
 
 import httpcore
 import httpx
@@ -18,6 +20,9 @@ from exporter.paths import Json
 
 BODY_LIMIT = 8 * 2**20
 FRAME_LIMIT = 256 * 2**10
+LINES_LIMIT = 2**16
+SLICE = 8 * 2**10
+TURN = 0.002  # Seconds of reading after which whatever else is due has its turn.
 REDIRECTS = 3
 
 Trace = Callable[[str, dict[str, object]], Awaitable[None]]
@@ -61,6 +66,9 @@ class Failed(Exception):  # noqa: N818  it reads as the sentence it raises
         self.failure = failure
         self.detail = detail
 
+    def __str__(self) -> str:
+        return f"{self.failure} ({self.detail})" if self.detail else self.failure
+
 
 # The most specific first: the first row that fits any error of the chain is the reason.
 CAUSES: Mapping[type[Exception], Failure] = {
@@ -99,8 +107,13 @@ def failed(error: Exception) -> Failed:
         for link in chain:
             if isinstance(link, kind):
                 cut = isinstance(link, httpcore.RemoteProtocolError) and CLOSED_EARLY.search(str(link))
-                return Failed(Failure.DISCONNECTED if cut else failure, str(link))
+                return Failed(Failure.DISCONNECTED if cut else failure, _worded(link))
     raise error
+
+
+def _worded(error: BaseException) -> str:
+    # What the system says; a parser's words would quote what the service sent.
+    return str(error) if isinstance(error, OSError) else type(error).__name__
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -217,7 +230,7 @@ async def opened(
                 yield response
                 return
             if _origin(following.url) != _origin(request.url) or following.method != request.method:
-                raise Failed(Failure.REDIRECTED, f"status {response.status_code} leads to {_shown(following)}")
+                raise Failed(Failure.REDIRECTED, f"status {response.status_code} leads to {following.url.host}")
             request = following
         finally:
             await response.aclose()
@@ -228,18 +241,18 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def _shown(request: httpx.Request) -> str:
-    return f"{request.method} {request.url.scheme}://{request.url.netloc.decode('ascii', 'replace')}"
-
-
-async def answered(response: httpx.Response) -> httpx.Response:
-    """The same response where its status promises an answer; raises Failed where it does not."""
+async def answered(response: httpx.Response) -> None:
+    """Return where the status promises an answer to a prompt; raises Failed where it does not."""
+    await accepted(response)
     if response.status_code == HTTPStatus.NO_CONTENT:
         raise Failed(Failure.EMPTY, "status 204")
+
+
+async def accepted(response: httpx.Response) -> None:
+    """Return where the status is one of success; raises Failed where it is not."""
     if not response.is_success:
         body = await beginning(response)
         raise Failed(refusal(response.status_code, body), f"status {response.status_code}")
-    return response
 
 
 async def beginning(response: httpx.Response, size: int = 4096) -> bytes:
@@ -261,22 +274,42 @@ async def whole(response: httpx.Response) -> bytes:
 async def reads(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     """A body as it comes, decoded where it is compressed although that was not asked for.
 
-    Raises Failed (too_large) beyond 8 MiB, counted after decoding, so that a bomb of gzip ends there.
+    Raises Failed (too_large) beyond 8 MiB, counted after decoding, so that a bomb of gzip ends there. However little
+    work a body is to send and however much to read, the loop has its turn every few milliseconds.
     """
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
-    if coding not in {"identity", "gzip", "deflate"}:
-        raise Failed(Failure.INVALID, f"content-encoding {coding!r} was not asked for")
-    inflater = None if coding == "identity" else zlib.decompressobj(zlib.MAX_WBITS | 32)
+    inflater = _inflater(response.headers.get("content-encoding", "identity").strip().lower())
     room = BODY_LIMIT
+    turn = perf_counter() + TURN
     async for raw in response.aiter_raw():
-        try:
-            chunk = raw if inflater is None else inflater.decompress(raw, room + 1)
-        except zlib.error as error:
-            raise Failed(Failure.INVALID, f"content-encoding {coding}: {error}") from error
-        room -= len(chunk)
-        if room < 0:
-            raise Failed(Failure.TOO_LARGE, f"a body beyond {BODY_LIMIT} bytes")
-        yield chunk
+        for chunk in _slices(raw, inflater):
+            room -= len(chunk)
+            if room < 0:
+                raise Failed(Failure.TOO_LARGE, f"a body beyond {BODY_LIMIT} bytes")
+            yield chunk
+            if perf_counter() > turn:
+                await asyncio.sleep(0)
+                turn = perf_counter() + TURN
+
+
+def _inflater(coding: str) -> "zlib._Decompress | None":
+    if coding == "identity":
+        return None
+    if coding not in {"gzip", "deflate"}:
+        raise Failed(Failure.INVALID, "a content-encoding that was not asked for")
+    return zlib.decompressobj(zlib.MAX_WBITS | 32)
+
+
+def _slices(raw: bytes, inflater: "zlib._Decompress | None") -> Iterator[bytes]:
+    if inflater is None:
+        yield from (raw[start : start + SLICE] for start in range(0, len(raw), SLICE))
+        return
+    try:
+        slice_ = inflater.decompress(raw, SLICE)
+        while slice_:
+            yield slice_
+            slice_ = inflater.decompress(inflater.unconsumed_tail, SLICE)
+    except zlib.error as error:
+        raise Failed(Failure.INVALID, "a body that is not compressed as it says") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,8 +325,11 @@ LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])")
 
 
 async def lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """A body line by line, without line ends; raises Failed (too_large) at a line beyond 256 KiB."""
-    rest, scanned = b"", 0
+    """A body line by line, without line ends.
+
+    Raises Failed (too_large) at a line beyond 256 KiB, and beyond 65,536 lines.
+    """
+    rest, scanned, room = b"", 0, LINES_LIMIT
     async with aclosing(reads(response)) as chunks:
         async for chunk in chunks:
             rest += chunk
@@ -301,10 +337,11 @@ async def lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
             for end in LINE_END.finditer(rest, scanned):
                 yield rest[start : end.start()]
                 start = end.end()
+                room -= 1
             rest = rest[start:]
             scanned = max(len(rest) - 1, 0)
-            if len(rest) > FRAME_LIMIT:
-                raise Failed(Failure.TOO_LARGE, f"a line beyond {FRAME_LIMIT} bytes")
+            if len(rest) > FRAME_LIMIT or room < 0:
+                raise Failed(Failure.TOO_LARGE, f"a line beyond {FRAME_LIMIT} bytes, or more than {LINES_LIMIT} lines")
     if rest:
         yield rest.removesuffix(b"\r")
 
@@ -312,29 +349,29 @@ async def lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
 async def events(response: httpx.Response) -> AsyncGenerator[Event, None]:
     """A body as server-sent events; an event that the body's end cuts short is told all the same.
 
-    Raises Failed (invalid) where the text is not UTF-8.
+    Raises Failed: too_large where an event is beyond 256 KiB, invalid where its text is not UTF-8.
     """
-    data: list[bytes] = []
-    name = b""
+    data, name, said = bytearray(), b"", False
     async with aclosing(lines(response)) as all_lines:
         async for line in all_lines:
             key, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
-            if not line and data:
+            if not line and said:
                 yield _event(data, name)
-                data, name = [], b""
+                data, name, said = bytearray(), b"", False
             elif key == b"data":
-                data.append(value.removeprefix(b" "))
+                data += b"\n" * said + value.removeprefix(b" ")
+                said = True
             elif key == b"event":
                 name = value.removeprefix(b" ")
-            if sum(map(len, data)) > FRAME_LIMIT:
+            if len(data) > FRAME_LIMIT:
                 raise Failed(Failure.TOO_LARGE, f"an event beyond {FRAME_LIMIT} bytes")
-    if data:
+    if said:
         yield _event(data, name)
 
 
-def _event(data: list[bytes], name: bytes) -> Event:
+def _event(data: bytearray, name: bytes) -> Event:
     try:
-        return Event(b"\n".join(data).decode(), name.decode() or "message")
+        return Event(data.decode(), name.decode() or "message")
     except UnicodeDecodeError as error:
         raise Failed(Failure.INVALID, "an event that is not UTF-8") from error
 

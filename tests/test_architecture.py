@@ -29,7 +29,7 @@ DOORS = {
     "httpx": {"ask", "app", "clock", "engines", "protocols", "sources.health", "sources.prompt", "wire"},
     "jsonpath": {"paths"},
     "prometheus_client": {"exposition"},
-    "psutil": {"lookup", "sources.host", "sources.process"},
+    "psutil": {"sources.host", "sources.process"},
     "pydantic": {"settings"},
     "pydantic_core": {"settings"},
     "pydantic_settings": {"settings"},

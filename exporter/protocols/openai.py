@@ -10,6 +10,7 @@ from exporter.threads import judged
 from exporter.wire import Delta, Failed, Failure, Prompt, Usage, answered, events, opened, parsed, whole
 
 DONE = "[DONE]"
+MOST_TOKENS = 2**32
 
 
 async def chat(client: httpx.AsyncClient, prompt: Prompt) -> AsyncGenerator[Delta, None]:
@@ -48,7 +49,10 @@ async def _asked(
     request = client.build_request("POST", prompt.path or path, json=body, headers=headers)
     async with opened(client, request, prompt.trace) as response:
         await answered(response)
-        if response.headers.get("content-type", "").startswith("application/json"):
+        kind = response.headers.get("content-type", "").lower()
+        if kind.startswith("text/html"):
+            raise Failed(Failure.INVALID, "a page for people")
+        if kind.startswith("application/json"):
             for delta in await judged(_body, await whole(response)):
                 yield delta
             return
@@ -77,7 +81,7 @@ def _frame(text: str | bytes) -> Mapping[str, Json]:
     if not isinstance(frame, dict):
         raise Failed(Failure.INVALID, "a frame that is no JSON object")
     # Errors come inside a 200 stream too: wrapped as {"error": …}, or flat as {"object": "error", …}.
-    if frame.get("error") or frame.get("object") == "error":
+    if frame.get("error") not in (None, "", False) or frame.get("object") == "error":
         raise Failed(Failure.STREAM_ERROR, "an error frame inside the answer")
     return frame
 
@@ -104,11 +108,17 @@ def _delta(frame: Mapping[str, Json], *, whole: bool = False) -> Delta:
         said = choice.get("delta") or choice.get("message") or {}
         if not isinstance(said, dict):
             raise Failed(Failure.INVALID, "a delta that is no object")
-        text += _string(said.get("content")) + _string(choice.get("text"))
+        text += _text_of(said.get("content")) + _string(choice.get("text"))
         # vLLM and Ollama say reasoning, SGLang, LMDeploy and llama-server reasoning_content.
         reasoning += _string(said.get("reasoning")) or _string(said.get("reasoning_content"))
         tool += "".join(_called(said.get("tool_calls")))
     return Delta(text=text, reasoning=reasoning, tool=tool, usage=_usage(frame.get("usage")), whole=whole)
+
+
+def _text_of(content: Json) -> str:
+    # Mistral's reasoning models say their content in parts.
+    parts = content if isinstance(content, list) else []
+    return _string(content) + "".join(_string(part.get("text")) for part in parts if isinstance(part, dict))
 
 
 def _called(calls: Json) -> Iterator[str]:
@@ -134,4 +144,4 @@ def _usage(usage: Json) -> Usage | None:
 
 
 def _count(value: Json) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None

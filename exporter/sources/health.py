@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Annotated, Self
 
 import httpx
@@ -14,7 +15,7 @@ from exporter.clock import Flight
 from exporter.paths import Json, Path
 from exporter.reading import Counter, Gauge, Label, Note, Reading, counted
 from exporter.threads import judged
-from exporter.wire import FAULTS, Failed, Failure, answered, failed, opened, parsed, refusal, whole
+from exporter.wire import FAULTS, Failed, Failure, accepted, failed, opened, parsed, refusal, whole
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ FAILURES = tuple(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health(Reading):
-    """What the health endpoint has answered since the exporter started."""
+    """What the health endpoint has accepted since the exporter started."""
 
     PREFIX = "model_health"
     target: Annotated[str, Label("The service's name in the configuration.")]
@@ -142,7 +143,7 @@ async def checked(
         async with asyncio.timeout(timeout):
             body = await _body(client, asked, expected, flight)
         arrived = flight.arrived() - flight.began
-        # Judged after the deadline: the service has answered, and a long answer is read apart.
+        # Judged after the deadline: the service has accepted, and a long answer is read apart.
         values = await judged(verdict, body, expected)
     except TimeoutError:
         late = Failure.TIMEOUT_CONNECT if flight.connected is None else Failure.TIMEOUT_TOTAL
@@ -156,7 +157,7 @@ async def _body(client: httpx.AsyncClient, asked: httpx.Request, expected: Expec
     request = client.build_request(asked.method, asked.url, headers=asked.headers)
     async with opened(client, request, flight.trace) as response:
         if not expected.status:
-            await answered(response)
+            await accepted(response)
         body = await whole(response)
     if expected.status and response.status_code not in expected.status:
         raise Failed(_unexpected(response.status_code, body), f"status {response.status_code}")
@@ -178,8 +179,16 @@ def verdict(body: bytes, expected: Expectation) -> Mapping[str, float] | None:
         found = Path.parse(place).values(document)
         if not found or found[0] != wanted or isinstance(found[0], bool) is not isinstance(wanted, bool):
             raise Failed(Failure.UNEXPECTED, f"{place} is not {wanted!r}")
-    told = {place: Path.parse(place).values(document) for place in expected.values}
-    return {place: float(found[0]) for place, found in told.items() if found and isinstance(found[0], int | float)}
+    told = {place: _number(Path.parse(place).values(document)) for place in expected.values}
+    return {place: value for place, value in told.items() if value is not None}
+
+
+def _number(found: Sequence[Json]) -> float | None:
+    if not found or not isinstance(found[0], int | float):
+        return None
+    with suppress(OverflowError):
+        return float(found[0]) if isfinite(found[0]) else None
+    return None
 
 
 def _expiry(flight: Flight) -> float | None:
@@ -193,6 +202,6 @@ def _expiry(flight: Flight) -> float | None:
 def _tell(health: Health, before: bool | None) -> None:  # noqa: FBT001  what it was, beside what it is
     who = {"target": health.target}
     if health.last_failure is not None and before is not False:
-        log.warning("health check fails: %s %s", health.last_failure.failure, health.last_failure.detail, extra=who)
+        log.warning("health check fails: %s", health.last_failure, extra=who)
     elif health.up and before is not True:
         log.info("health check is as expected", extra=who)

@@ -170,6 +170,7 @@ def _sum(before: int | None, more: int | None) -> int | None:
     return before if more is None else (before or 0) + more
 
 
+LONGEST_LABEL = 128
 AUTO_INTERVAL = 30.0
 LONGEST_INTERVAL = 120.0
 
@@ -213,6 +214,7 @@ class Prompting:
         self._recognise = recognise
         self._prompts = cycle(questions.prompts)
         self._recognised: Recognition | None = None
+        self._looked = False
         self._look_again = True
         self._answers: Answers | None = None
         self._good: deque[float] = deque(maxlen=20)
@@ -257,8 +259,9 @@ class Prompting:
 
     async def _look(self) -> None:
         found = await self._recognise()
-        if found != self._recognised and (found is not None or self._recognised is None):
+        if not self._looked or found not in (None, self._recognised):
             self._introduce(found)
+        self._looked = True
         self._recognised = found or self._recognised
         self._look_again = found is None or not found.certain
 
@@ -268,7 +271,7 @@ class Prompting:
             target=self.target,
             engine=found.engine,
             version=found.version,
-            model=found.model,
+            model=found.model[:LONGEST_LABEL],
             protocol=found.protocol,
         )
 
@@ -281,12 +284,12 @@ class Prompting:
                 extra=who,
             )
             return
-        first = self._questions.prompts[0]
+        streams = self._questions.dialects[found.protocol].streams
         log.info(
-            "%s by %s: a prompt of at most %d output tokens every %g s",
+            "%s by %s: %s every %g s",
             found.protocol,
             found.evidence,
-            first.max_tokens,
+            f"a prompt of at most {self._questions.prompts[0].max_tokens} output tokens" if streams else "a request",
             self.interval(),
             extra={**who, "engine": found.engine, "model": found.model},
         )
@@ -294,6 +297,6 @@ class Prompting:
     def _tell(self, failure: Failed | None, before: Answers) -> None:
         who = {"target": self.target}
         if failure is not None and before.up is not False:
-            log.warning("prompt fails: %s %s", failure.failure, failure.detail, extra=who)
+            log.warning("prompt fails: %s", failure, extra=who)
         elif failure is None and before.up is not True:
             log.info("prompt is answered", extra=who)

@@ -1,0 +1,184 @@
+"""The command line: settings, logging, the event loop, signals and the exit status."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from difflib import get_close_matches
+from pathlib import Path
+from threading import Timer
+from typing import NoReturn
+
+import uvloop
+
+from exporter import __version__, app, log
+from exporter.commands import check, config, demo, reference
+from exporter.settings import Settings, WrongSettings, load
+from exporter.web import Unbound, bind
+
+# Seconds after which one thread lets another run: the usual 0.005 would be added to a token's arrival, and to a
+# scrape's time, whenever both are at work.
+TURN = 0.0005
+LAST_MOMENT = 1.5  # Seconds after the signal, so that a supervisor sees the end within two.
+WRONG = 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and which name was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def parsed(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The arguments; one that is not known ends the program with the nearest that is."""
+        known, unknown = self.parse_known_args(arguments)
+        for typed in unknown:
+            near = get_close_matches(typed.partition("=")[0], self._option_string_actions, 1)
+            self.error(f"unknown argument {typed}" + (f", did you mean {near[0]}?" if near else ""))
+        return known
+
+
+def _parser(prog: str, description: str) -> _Parser:
+    parser = _Parser(prog=prog, description=description, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"model-sidecar {__version__}")
+    told = parser.add_argument
+    told("--config.file", dest="file", type=Path, metavar="FILE", help="YAML file of settings.")
+    told("--name", metavar="NAME", help="The service's name; host:port of its URL by default.")
+    told("--web.listen-address", dest="listen_address", action="append", metavar="ADDRESS",
+         help="Address to listen on, again for several; :10068 by default.")  # fmt: skip
+    told("--web.config.file", dest="config_file", metavar="FILE", help="Not in this version: TLS and passwords.")
+    told("--web.enable-lifecycle", dest="enable_lifecycle", action="store_const", const=True,
+         help="Not in this version: reload over HTTP.")  # fmt: skip
+    told("--log.level", dest="level", metavar="LEVEL", help="debug, info, warning or error; info by default.")
+    told("--log.format", dest="format", metavar="FORMAT", help="logfmt or json; logfmt by default.")
+    return parser
+
+
+def _flags(given: argparse.Namespace, *urls: str) -> Mapping[str, object]:
+    """The settings that the command line gives."""
+    web = {name: getattr(given, name) for name in ("listen_address", "config_file", "enable_lifecycle")}
+    logs = {name: getattr(given, name) for name in ("level", "format")}
+    named = {} if given.name is None else {"name": given.name}
+    flags: dict[str, object] = {"web": _given(web), "log": _given(logs)}
+    services = [{"url": url, **named} for url in urls] or [named] * bool(named)
+    return {**flags, "targets": services} if services else flags
+
+
+def _given(settings: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Watch services until told to stop."""
+    parser = _parser("model-sidecar", "Watches model services and publishes what is true of them for Prometheus.")
+    parser.add_argument("url", nargs="?", help="The service, such as http://localhost:8000.")
+    parser.epilog = f"Commands: {', '.join(COMMANDS)}; see model-sidecar COMMAND --help."
+    given = parser.parsed(arguments)
+    near = get_close_matches(given.url or "", COMMANDS, 1)
+    if near:
+        parser.error(f"unknown command {given.url}, did you mean {near[0]}?")
+    settings = load(_flags(given, *filter(None, [given.url])), file=given.file, environ=os.environ)
+    return _serve(settings, nullcontext())
+
+
+def run_demo(arguments: Sequence[str]) -> int:
+    """Watch a scripted model that runs in this process."""
+    given = _parser("model-sidecar demo", "Watches a scripted model, to show everything with no model.").parsed(
+        arguments
+    )
+    given.name = given.name or "demo"
+    listening = demo.listening()
+    flags = {**demo.SETTINGS, **_flags(given, demo.url(listening))}
+    settings = load(flags, file=given.file, environ=os.environ)
+    return _serve(settings, demo.model(listening))
+
+
+def run_check(arguments: Sequence[str]) -> int:
+    """Ask one service once."""
+    parser = _parser("model-sidecar check", "Asks a service once and says what it found.")
+    parser.add_argument("url", nargs="?", help="The service; without it, those of the configuration.")
+    parser.add_argument("--json", action="store_true", help="Write JSON.")
+    given = parser.parsed(arguments)
+    settings = load(_flags(given, *filter(None, [given.url])), file=given.file, environ=os.environ)
+    log.configure("error", settings.log.format)
+    return uvloop.run(check.check(settings, as_json=given.json))
+
+
+def run_config(arguments: Sequence[str]) -> int:
+    """Look at the settings without using them."""
+    parser = _parser("model-sidecar config", "Checks settings, prints those in force, or describes them to an editor.")
+    parser.add_argument("what", choices=("check", "print", "schema"))
+    parser.add_argument("where", nargs="?", help="A file of settings, or a service's URL.")
+    given = parser.parsed(arguments)
+    if given.what == "schema":
+        return config.schema()
+    urls = [given.where] if given.where and "://" in given.where else []
+    file = given.file if urls or not given.where else Path(given.where)
+    shown = config.check if given.what == "check" else config.print_effective
+    return shown(load(_flags(given, *urls), file=file, environ=os.environ))
+
+
+def run_reference(arguments: Sequence[str]) -> int:
+    """Put the tables of settings and metrics into a file between their marks."""
+    parser = _Parser(prog="model-sidecar reference", description="Writes the tables of settings and metrics.")
+    parser.add_argument("file", type=Path)
+    return reference.write(parser.parsed(arguments).file)
+
+
+COMMANDS = {"check": run_check, "config": run_config, "demo": run_demo, "reference": run_reference}
+
+
+def main() -> int:
+    """Run the command that was typed; its exit status is 2 where what was typed is wrong."""
+    arguments = sys.argv[1:]
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    try:
+        return run(arguments) if command is None else command(arguments[1:])
+    except WrongSettings as wrong:
+        for mistake in wrong.mistakes:
+            sys.stderr.write(f"model-sidecar: {mistake}\n")
+    except Unbound as unbound:
+        sys.stderr.write(f"model-sidecar: {unbound}\n")
+    return WRONG
+
+
+def _serve(settings: Settings, beside: AbstractAsyncContextManager[object]) -> int:
+    sys.setswitchinterval(TURN)
+    log.configure(settings.log.level, settings.log.format)
+    sockets = bind(settings.web.listen_address)
+
+    async def life() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def told_to_stop(*_signal: object) -> None:
+            # Whatever is stuck by then, a driver's call or a name server's, is left behind.
+            latest = Timer(LAST_MOMENT, _leave)
+            latest.daemon = True
+            latest.start()
+            loop.call_soon_threadsafe(stop.set)
+
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            # Not the loop's own handlers, which wait while the loop is busy.
+            signal.signal(sign, told_to_stop)
+        async with beside:
+            await app.run(settings, sockets, stop)
+
+    uvloop.run(life())
+    _leave()
+    return 0
+
+
+def _leave() -> None:
+    # Not sys.exit, since the interpreter would wait for threads that may never return.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

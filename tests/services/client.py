@@ -1,0 +1,19 @@
+"""The client with which services are asked, as the program makes it."""
+
+import ssl
+
+import httpx
+
+from exporter.clock import Transport
+
+
+def client(
+    url: str, tls: ssl.SSLContext | None = None, *, server_name: str | None = None, connect: float = 5.0
+) -> httpx.AsyncClient:
+    """A client of one service, which waits so many seconds for a connection."""
+    return httpx.AsyncClient(
+        transport=Transport(tls, server_name=server_name),
+        base_url=url,
+        timeout=httpx.Timeout(None, connect=connect),
+        trust_env=False,
+    )
