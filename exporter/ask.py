@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 import httpx
 
 from exporter.clock import Flight
-from exporter.wire import FAULTS, Delta, Dialect, Failed, Failure, Prompt, Usage, failed
+from exporter.wire import FAULTS, Answer, Delta, Dialect, Failed, Failure, Prompt, Usage, failed
 
-TEXT_KEPT = 64 * 2**10
 SEVERAL_PIECES = 4
 FASTEST_PIECE = 1e-4
 
@@ -39,8 +38,7 @@ class Attempt:
     estimated: bool = False
     buffered: bool | None = None
     merged_reads: int = 0
-    text: str = ""
-    size: int = 0
+    answer: Answer = field(default_factory=Answer)
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -60,19 +58,15 @@ class _Hearing:
         self.merged_reads = 0
         self.whole = False
         self.usage: Usage | None = None
-        self.text = ""
-        self.thought = False
-        self.size = 0
+        self.answer = Answer()
         self._merging = False
 
     def hear(self, delta: Delta, at: float) -> None:
         self.usage = delta.usage or self.usage
-        self.size += delta.size or len(delta.text.encode())
+        self.answer = self.answer.plus(delta)
         if not delta.spoken:
             return
         self.whole = self.whole or delta.whole
-        self.text += delta.text[: TEXT_KEPT - len(self.text)]
-        self.thought = self.thought or bool(delta.reasoning or delta.tool)
         self._time(at)
         if self.first_answer is None and not delta.reasoning:
             self.first_answer = at
@@ -86,10 +80,6 @@ class _Hearing:
             self.longest_gap = max(self.longest_gap or 0.0, at - self.last)
         self.first = at if self.first is None else self.first
         self.last = at
-
-    @property
-    def empty(self) -> bool:
-        return not (self.text.strip() or self.thought)
 
     @property
     def buffered(self) -> bool:
@@ -114,8 +104,7 @@ class _Hearing:
             usage=usage,
             estimated=usage.output is not None and (self.usage is None or self.usage.output is None),
             merged_reads=self.merged_reads,
-            text=self.text,
-            size=self.size,
+            answer=self.answer,
         )
         if failure is not None or flight.written is None:
             return told
@@ -153,7 +142,7 @@ async def ask(dialect: Dialect, client: httpx.AsyncClient, prompt: Prompt, limit
         failure = _late(flight, hearing, limits, over=deadline.when() == end)
     except FAULTS as error:
         failure = failed(error)
-    if failure is None and hearing.empty:
+    if failure is None and hearing.answer.empty:
         failure = Failed(Failure.EMPTY, "the answer is complete and says nothing")
     return hearing.attempt(flight, failure)
 

@@ -8,10 +8,11 @@ import ssl
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http import HTTPStatus
 from time import perf_counter
+from typing import Self
 
 import httpcore
 import httpx
@@ -24,6 +25,8 @@ LINES_LIMIT = 2**16
 SLICE = 8 * 2**10
 TURN = 0.002  # Seconds of reading after which whatever else is due has its turn.
 REDIRECTS = 3
+TEXT_KEPT = 64 * 2**10
+LOGPROBS_KEPT = 4096
 
 Trace = Callable[[str, dict[str, object]], Awaitable[None]]
 """What httpcore tells of a request's way through the network, event by event."""
@@ -157,7 +160,10 @@ class Prompt:
     path: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Json = None
+    """The request of protocol plain; for any other protocol an object of further fields of the request."""
     answer: str | None = None
+    documents: tuple[str, ...] = ()
+    """What a reranker is to order by relevance to the text."""
     trace: Trace | None = None
 
 
@@ -178,13 +184,57 @@ class Delta:
     reasoning: str = ""
     tool: str = ""
     usage: Usage | None = None
+    finish: str | None = None
+    """Why the model stopped, in the server's word."""
+    logprobs: tuple[float, ...] = ()
+    vectors: tuple[tuple[float, ...], ...] = ()
+    scores: tuple[float, ...] = ()
+    """Relevance of the prompt's documents, in their order."""
+    images: tuple[bytes, ...] = ()
     size: int = 0
+    """Bytes of an answer that is no text."""
     whole: bool = False
+    """Whether the answer came as one body, so that nothing is known of its first token."""
 
     @property
     def spoken(self) -> bool:
         """Whether the model said something, rather than the server about it."""
-        return bool(self.text or self.reasoning or self.tool)
+        return bool(self.text or self.reasoning or self.tool or self.vectors or self.scores or self.images)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """All that was said, as far as the checks want to know it."""
+
+    text: str = ""
+    """What was said, its first 64 KiB."""
+    thought: bool = False
+    """Whether there was reasoning or a tool call."""
+    finish: str | None = None
+    logprobs: tuple[float, ...] = ()
+    vectors: tuple[tuple[float, ...], ...] = ()
+    scores: tuple[float, ...] = ()
+    images: tuple[bytes, ...] = ()
+    size: int = 0
+
+    def plus(self, delta: Delta) -> Self:
+        """This answer and one more piece."""
+        return replace(
+            self,
+            text=self.text + delta.text[: max(TEXT_KEPT - len(self.text), 0)],
+            thought=self.thought or bool(delta.reasoning or delta.tool),
+            finish=delta.finish or self.finish,
+            logprobs=(self.logprobs + delta.logprobs)[:LOGPROBS_KEPT],
+            vectors=self.vectors + delta.vectors,
+            scores=self.scores + delta.scores,
+            images=self.images + delta.images,
+            size=self.size + (delta.size or len(delta.text.encode())),
+        )
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was said at all."""
+        return not (self.text.strip() or self.thought or self.vectors or self.scores or self.images)
 
 
 Protocol = Callable[[httpx.AsyncClient, Prompt], AsyncGenerator[Delta, None]]

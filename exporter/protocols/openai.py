@@ -67,11 +67,11 @@ async def _streamed(response: httpx.Response) -> AsyncGenerator[Delta, None]:
         async for event in stream:
             if event.data.strip() == DONE:
                 return
-            frame = _frame(event.data)
             if event.name == "error":
                 raise Failed(Failure.STREAM_ERROR, "an event named error")
-            complete = complete or _finished(frame)
-            yield _delta(frame)
+            delta = _delta(_frame(event.data))
+            complete = complete or delta.finish is not None
+            yield delta
     if not complete:
         raise Failed(Failure.DISCONNECTED, "the stream ended before the answer did")
 
@@ -98,13 +98,11 @@ def _choices(frame: Mapping[str, Json]) -> Iterator[dict[str, Json]]:
     yield from (choice for choice in choices if isinstance(choice, dict))
 
 
-def _finished(frame: Mapping[str, Json]) -> bool:
-    return any(choice.get("finish_reason") for choice in _choices(frame))
-
-
 def _delta(frame: Mapping[str, Json], *, whole: bool = False) -> Delta:
     text = reasoning = tool = ""
+    finish = None
     for choice in _choices(frame):
+        finish = _string(choice.get("finish_reason")) or finish
         said = choice.get("delta") or choice.get("message") or {}
         if not isinstance(said, dict):
             raise Failed(Failure.INVALID, "a delta that is no object")
@@ -112,7 +110,8 @@ def _delta(frame: Mapping[str, Json], *, whole: bool = False) -> Delta:
         # vLLM and Ollama say reasoning, SGLang, LMDeploy and llama-server reasoning_content.
         reasoning += _string(said.get("reasoning")) or _string(said.get("reasoning_content"))
         tool += "".join(_called(said.get("tool_calls")))
-    return Delta(text=text, reasoning=reasoning, tool=tool, usage=_usage(frame.get("usage")), whole=whole)
+    usage = _usage(frame.get("usage"))
+    return Delta(text=text, reasoning=reasoning, tool=tool, finish=finish, usage=usage, whole=whole)
 
 
 def _text_of(content: Json) -> str:

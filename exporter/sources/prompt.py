@@ -160,7 +160,7 @@ class Answers(Reading):
             tokens_estimated=attempt.estimated if attempt.usage.output is not None else self.tokens_estimated,
             stream_buffered=attempt.buffered,
             merged_reads=_sum(self.merged_reads, attempt.merged_reads if self.merged_reads is not None else None),
-            answer_bytes=attempt.size if good else None,
+            answer_bytes=attempt.answer.size if good else None,
             last_success_timestamp_seconds=at if good else self.last_success_timestamp_seconds,
             last_failure=attempt.failed,
         )
