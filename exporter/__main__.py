@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from difflib import get_close_matches
 from pathlib import Path
@@ -33,13 +33,22 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG, f"{self.prog}: {message}; see {self.prog} --help\n")
 
-    def parsed(self, arguments: Sequence[str]) -> argparse.Namespace:
+    def parsed(self, arguments: Sequence[str], commands: Collection[str] = ()) -> argparse.Namespace:
         """The arguments; one that is not known ends the program with the nearest that is."""
         known, unknown = self.parse_known_args(arguments)
+        if commands:
+            self._no_command(known.url or "", commands)
         for typed in unknown:
             near = get_close_matches(typed.partition("=")[0], self._option_string_actions, 1)
             self.error(f"unknown argument {typed}" + (f", did you mean {near[0]}?" if near else ""))
         return known
+
+    def _no_command(self, url: str, commands: Collection[str]) -> None:
+        if url in commands:
+            self.error(f"{url} is a command and stands first: {self.prog} {url}")
+        near = () if "://" in url else get_close_matches(url, commands, 1)
+        if near:
+            self.error(f"unknown command {url}, did you mean {near[0]}?")
 
 
 def _parser(prog: str, description: str) -> _Parser:
@@ -77,10 +86,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = _parser("model-sidecar", "Watches model services and publishes what is true of them for Prometheus.")
     parser.add_argument("url", nargs="?", help="The service, such as http://localhost:8000.")
     parser.epilog = f"Commands: {', '.join(COMMANDS)}; see model-sidecar COMMAND --help."
-    given = parser.parsed(arguments)
-    near = get_close_matches(given.url or "", COMMANDS, 1)
-    if near:
-        parser.error(f"unknown command {given.url}, did you mean {near[0]}?")
+    given = parser.parsed(arguments, COMMANDS)
     settings = load(_flags(given, *filter(None, [given.url])), file=given.file, environ=os.environ)
     return _serve(settings, nullcontext())
 
@@ -126,7 +132,10 @@ def run_reference(arguments: Sequence[str]) -> int:
     """Put the tables of settings and metrics into a file between their marks."""
     parser = _Parser(prog="model-sidecar reference", description="Writes the tables of settings and metrics.")
     parser.add_argument("file", type=Path)
-    return reference.write(parser.parsed(arguments).file)
+    file = parser.parsed(arguments).file
+    if not file.is_file():
+        parser.error(f"there is no file {file}")
+    return reference.write(file)
 
 
 COMMANDS = {"check": run_check, "config": run_config, "demo": run_demo, "reference": run_reference}
@@ -157,7 +166,8 @@ def _serve(settings: Settings, beside: AbstractAsyncContextManager[object]) -> i
 
         def told_to_stop(*_signal: object) -> None:
             # Whatever is stuck by then, a driver's call or a name server's, is left behind.
-            latest = Timer(LAST_MOMENT, _leave)
+            # Nor does it write a word, since the log may be what is stuck.
+            latest = Timer(LAST_MOMENT, os._exit, (0,))
             latest.daemon = True
             latest.start()
             loop.call_soon_threadsafe(stop.set)

@@ -87,17 +87,23 @@ def _context(tls: Tls) -> ssl.SSLContext:
 def health_of(site: Site) -> health.HealthEndpoint:
     """The health source of one target."""
     asked = site.target.health
-    request = httpx.Request(
-        "GET",
-        httpx.URL(f"{asked.url or site.target.url}{asked.path or DEFAULT_HEALTH_PATH}"),
-        # A key is for the service alone, wherever its health may be told.
-        headers=site.headers if asked.url is None else {},
-    )
+    url = httpx.URL(f"{asked.url or site.target.url}{asked.path or DEFAULT_HEALTH_PATH}")
+    # A key is for the service alone, wherever its health may be told.
+    headers = site.headers if _origin(url) == _origin(httpx.URL(site.target.url)) else {}
     expected = health.Expectation(
         status=asked.expect.status, text=asked.expect.text, json=asked.expect.fields, values=asked.values
     )
-    timeout = asked.timeout or DEFAULT_HEALTH_TIMEOUT
-    return health.HealthEndpoint(site.client, request, target=site.target.name, expected=expected, timeout=timeout)
+    return health.HealthEndpoint(
+        site.client,
+        httpx.Request("GET", url, headers=headers),
+        target=site.target.name,
+        expected=expected,
+        timeout=asked.timeout or DEFAULT_HEALTH_TIMEOUT,
+    )
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}[url.scheme]
 
 
 def prompt_of(site: Site) -> prompt.Prompting:
@@ -128,14 +134,9 @@ def _prompts(site: Site) -> Iterator[Prompt]:
         )
 
 
-def _address(target: Target) -> tuple[str, int]:
-    url = httpx.URL(target.url)
-    return url.host, url.port or {"http": 80, "https": 443}[url.scheme]
-
-
 def process_of(site: Site) -> process.ServiceProcess:
     """The process source of one target."""
-    name, port = _address(site.target)
+    _, name, port = _origin(httpx.URL(site.target.url))
     asked = site.target.process
     listening = None if asked is None else asked.port or port
     return process.ServiceProcess(target=site.target.name, host=name, port=listening, neighbours=site.neighbours)
@@ -249,7 +250,7 @@ def _routes(snapshot: Callable[[], tuple[Reading, ...]]) -> Mapping[str, Route]:
         return compressed(request, Response(headers={"content-type": content_type, "vary": "accept"}, body=body))
 
     def status(request: Request) -> Response:
-        links = {"/metrics": "Metrics", "/-/healthy": "Healthy", "/-/ready": "Ready"}
+        links = {"metrics": "/metrics", "healthy": "/-/healthy", "ready": "/-/ready"}
         body = page(snapshot(), now=time.time(), links=links)
         return compressed(request, Response(headers={"content-type": "text/html; charset=utf-8"}, body=body))
 

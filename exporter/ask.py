@@ -90,7 +90,9 @@ class _Hearing:
 
     def counted(self) -> Usage:
         """Tokens as the service counted them, else pieces; nothing where the answer was one body without usage."""
-        usage = self.usage or Usage()
+        told = self.usage or Usage()
+        # A server that counts nothing of what it says counts 0.
+        usage = replace(told, prompt=told.prompt or None, output=told.output or None)
         if usage.output is None and self.pieces and not self.whole:
             return replace(usage, output=self.pieces)
         return usage
@@ -102,7 +104,7 @@ class _Hearing:
             failed=failure,
             phases=flight.phases(ended),
             usage=usage,
-            estimated=usage.output is not None and (self.usage is None or self.usage.output is None),
+            estimated=usage.output is not None and not (self.usage and self.usage.output),
             merged_reads=self.merged_reads,
             answer=self.answer,
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import httpx
 
 from exporter.paths import Json
-from exporter.wire import FAULTS, Failed, Failure, Recognition, accepted, opened, parsed, whole
+from exporter.wire import FAULTS, Failed, Failure, Recognition, accepted, failed, opened, parsed, whole
 
 MODELS = "/v1/models"
 PATIENCE = 5.0
@@ -22,7 +22,10 @@ async def recognised(
     """
     if protocol == "plain" or (protocol is not None and model is not None):
         return Recognition(protocol=protocol, model=model or "", evidence="the configuration")
-    listed = await _first_model(client, headers)
+    try:
+        listed = await _first_model(client, headers)
+    except Failed:  # a key is needed
+        return Recognition(protocol=protocol or "", evidence=f"GET {MODELS} wants a key", certain=False)
     if protocol is not None:
         return Recognition(
             protocol=protocol, model=listed or "", evidence="the configuration", certain=listed is not None
@@ -39,7 +42,9 @@ async def _first_model(client: httpx.AsyncClient, headers: Mapping[str, str]) ->
             async with opened(client, request, None) as response:
                 await accepted(response)
                 return _first_id(parsed(await whole(response)))
-    except FAULTS:  # TimeoutError among them, as an OSError
+    except FAULTS as error:  # TimeoutError among them, as an OSError
+        if failed(error).failure is Failure.UNAUTHORIZED:
+            raise
         return None
 
 

@@ -1,9 +1,12 @@
 """Where a value stands in a JSON document: RFC 9535 where the path begins with `$`, else dotted keys and indexes."""
 
+import re
 from dataclasses import dataclass
 from typing import Self
 
 Json = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+
+INDEX = re.compile(r"-?[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class Path:
         Raises ValueError that says what is wrong with it.
         """
         if text.startswith("$"):
-            _rfc9535(text)
+            _rfc9535(text, {})
         elif not all(text.split(".")):
             raise ValueError(f"{text!r} has an empty part: write keys and indexes with one dot between, data.0.text")
         return cls(text)
@@ -33,19 +36,25 @@ class Path:
             match place:
                 case dict() if part in place:
                     place = place[part]
-                case list() if part.lstrip("-").isdecimal() and -len(place) <= int(part) < len(place):
+                case list() if INDEX.fullmatch(part) and -len(place) <= int(part) < len(place):
                     place = place[int(part)]
                 case _:
                     return []
         return [place]
 
 
-def _rfc9535(text: str, document: Json = None) -> list[Json]:
+def _rfc9535(text: str, document: Json) -> list[Json]:
     # Loaded here, since it costs 5.6 MB and few paths begin with $.
     import jsonpath  # noqa: PLC0415
 
     try:
-        found: list[Json] = list(jsonpath.JSONPathEnvironment(strict=True).findall(text, document or {}))  # type: ignore[arg-type]  # any JSON
+        path = jsonpath.JSONPathEnvironment(strict=True).compile(text)
     except jsonpath.JSONPathError as error:
         raise ValueError(f"{text!r} is not a JSON path by RFC 9535: {error}") from error
-    return found
+    if not isinstance(document, list | dict):
+        # The library would read a text as JSON.
+        return [document] if text == "$" else []
+    try:
+        return list(path.findall(document))
+    except jsonpath.JSONPathError:  # deeper than it goes, or a filter that does not fit the values
+        return []

@@ -69,6 +69,7 @@ class Watch:
         self.clock = clock
         self.latest: tuple[Reading, ...] = ()
         self.collection = Collection(source=source, target=target, failures=dict.fromkeys(reasons, 0))
+        self._said: Sequence[Reading] = ()
         self._trouble: Reason | None = None
         self._say(())
 
@@ -85,6 +86,7 @@ class Watch:
         """One look; whatever goes wrong empties the readings and is counted."""
         began = time.perf_counter()
         self.collection = self.collection.begun()
+        self._say(self._said)
         try:
             async with asyncio.timeout(self.clock.timeout), aclosing(self.read()) as saying:
                 async for readings in saying:
@@ -95,10 +97,11 @@ class Watch:
             self._tell(reason_of(error), error)
         else:
             self.collection = self.collection.succeeded(time.perf_counter() - began, time.time())
-            self._say([reading for reading in self.latest if reading.__class__ is not Collection])
+            self._say(self._said)
             self._tell(None)
 
     def _say(self, readings: Sequence[Reading]) -> None:
+        self._said = readings
         self.latest = (*readings, self.collection)
 
     def _tell(self, trouble: Reason | None, error: Exception | None = None) -> None:
@@ -109,6 +112,7 @@ class Watch:
             log.info("can be read again", extra=who)
         else:
             log.warning("cannot be read (%s): %s", trouble, error, extra=who)
+        if trouble is Reason.ERROR:
             log.debug("the failure in full", exc_info=error, extra=who)
         self._trouble = trouble
 

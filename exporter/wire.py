@@ -167,6 +167,22 @@ class Prompt:
     trace: Trace | None = None
 
 
+MARK = re.compile(r"\$\{(text|nonce)\}")
+
+
+def filled(template: Json, prompt: Prompt) -> Json:
+    """A template with `${text}` and `${nonce}` filled in, wherever a string stands."""
+    match template:
+        case str():
+            return MARK.sub(lambda mark: prompt.text if mark[1] == "text" else prompt.nonce, template)
+        case list():
+            return [filled(part, prompt) for part in template]
+        case dict():
+            return {key: filled(part, prompt) for key, part in template.items()}
+        case _:
+            return template
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens that an answer cost, as the service counted them; None where it does not say."""
@@ -405,8 +421,9 @@ async def events(response: httpx.Response) -> AsyncGenerator[Event, None]:
     async with aclosing(lines(response)) as all_lines:
         async for line in all_lines:
             key, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
-            if not line and said:
-                yield _event(data, name)
+            if not line:
+                if said:
+                    yield _event(data, name)
                 data, name, said = bytearray(), b"", False
             elif key == b"data":
                 data += b"\n" * said + value.removeprefix(b" ")

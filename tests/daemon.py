@@ -114,6 +114,7 @@ def begun(
     config: Mapping[str, object] | None = None,
     *arguments: str,
     environment: Mapping[str, str] | None = None,
+    log_to: int | None = None,
 ) -> Iterator[Daemon]:
     """The program with this configuration, ready; how it ends is what is tested."""
     port = _free_port()
@@ -123,7 +124,8 @@ def begun(
         file.write_text(yaml.safe_dump(config, sort_keys=False))
         command += ["--config.file", str(file)]
     log = folder / "log"
-    with log.open("wb") as output:
+    with log.open("wb") as written:
+        output = written.fileno() if log_to is None else log_to
         process = subprocess.Popen(command, cwd=ROOT, env=_clean(environment), stdout=output, stderr=output)
     daemon = Daemon(process, f"http://127.0.0.1:{port}", log)
     try:

@@ -72,7 +72,10 @@ class Report:
 
 
 async def check(settings: Settings, *, as_json: bool) -> int:
-    """Print a report of each service; 0 where all are well, 1 where one is not."""
+    """Print a report of each service; 0 where all are well, 1 where one is not, 2 where there is none to ask."""
+    if not settings.targets:
+        sys.stderr.write("model-sidecar: no service to ask: give its URL, or a configuration with targets\n")
+        return 2
     neighbours = Neighbours()
     reports = [await _report(Site(target, neighbours)) for target in settings.targets]
     if as_json:
@@ -95,7 +98,7 @@ async def _report(site: Site) -> Report:
         target=target.name,
         url=target.url,
         ok=not failures,
-        reachable=all(failure.failure not in AWAY for failure in failures) if told else None,
+        reachable=_reachable(health, answers, failures),
         protocol=service.protocol or None,
         model=service.model or None,
         health_ok=health.up,
@@ -110,6 +113,12 @@ async def _report(site: Site) -> Report:
         advice=tuple(_advice(failures, service)),
         configuration=_configuration(target, service),
     )
+
+
+def _reachable(health: Health, answers: Answers, failures: Sequence[Failed]) -> bool | None:
+    if health.up is None and answers.up is None:
+        return None
+    return all(failure.failure not in AWAY for failure in failures)
 
 
 async def _last(saying: AsyncGenerator[Sequence[Reading], None]) -> Sequence[Reading]:
@@ -131,17 +140,21 @@ def _advice(failures: Sequence[Failed], service: Service) -> Iterator[str]:
     yield from dict.fromkeys(ADVICE[failure.failure] for failure in failures)
     if not service.protocol and not failures:
         yield (
-            "not recognised, so no prompt was sent: set prompt.protocol to openai-chat or openai-completions, "
-            "or to plain with prompt.body and prompt.answer"
+            f"no prompt was sent, since {service.evidence or 'it was not recognised'}: set prompt.protocol to "
+            "openai-chat or openai-completions, or to plain with prompt.body and prompt.answer"
         )
 
 
 def _configuration(target: Target, service: Service) -> str:
     """What to paste into a configuration for this service."""
-    asked: dict[str, object] = {"name": target.name, "url": target.url}
+    # What was set stays as it was, but for secrets, which are pasted nowhere.
+    asked = {
+        "name": target.name,
+        **target.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"headers"}),
+    }
     if service.protocol:
         asked |= {"model": service.model} if service.model else {}
-        asked |= {"prompt": {"protocol": service.protocol}}
+        asked["prompt"] = {"protocol": service.protocol, **asked.get("prompt", {})}
     return yaml.safe_dump({"targets": [asked]}, sort_keys=False, allow_unicode=True)
 
 

@@ -46,6 +46,8 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             await writer.drain()
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError):
         return  # Whoever asked went away or made no sense; the next one is served.
+    except asyncio.CancelledError:
+        return  # The program ends; asyncio before 3.12 would tell of it as of an error.
     finally:
         writer.close()
 

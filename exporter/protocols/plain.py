@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import AsyncGenerator
-from string import Template
 
 import httpx
 
 from exporter.paths import Json, Path
 from exporter.threads import judged
-from exporter.wire import Delta, Failed, Failure, Prompt, answered, opened, parsed, whole
+from exporter.wire import Delta, Failed, Failure, Prompt, answered, filled, opened, parsed, whole
 
 TEXT_LIMIT = 64 * 2**10
 
@@ -17,26 +16,13 @@ async def plain(client: httpx.AsyncClient, prompt: Prompt) -> AsyncGenerator[Del
     """Send the body with `${text}` and `${nonce}` filled in, and take the answer from the body that comes back."""
     content = None if prompt.body is None else json.dumps(filled(prompt.body, prompt)).encode()
     described = {} if content is None else {"Content-Type": "application/json"}
-    path = Template(prompt.path or "/").safe_substitute(nonce=prompt.nonce)
-    request = client.build_request(prompt.method, path, content=content, headers={**described, **prompt.headers})
+    path = filled(prompt.path or "/", prompt)
+    request = client.build_request(prompt.method, str(path), content=content, headers={**described, **prompt.headers})
     async with opened(client, request, prompt.trace) as response:
         await answered(response)
         body = await whole(response)
     text = _beginning(body) if prompt.answer is None else await judged(_found, body, prompt.answer)
     yield Delta(text=text, size=len(body), whole=True)
-
-
-def filled(template: Json, prompt: Prompt) -> Json:
-    """The template with its marks filled in, wherever a string stands."""
-    match template:
-        case str():
-            return Template(template).safe_substitute(text=prompt.text, nonce=prompt.nonce)
-        case list():
-            return [filled(part, prompt) for part in template]
-        case dict():
-            return {key: filled(part, prompt) for key, part in template.items()}
-        case _:
-            return template
 
 
 def _found(body: bytes, answer: str) -> str:

@@ -149,7 +149,7 @@ async def checked(
         late = Failure.TIMEOUT_CONNECT if flight.connected is None else Failure.TIMEOUT_TOTAL
         return Check(failed=Failed(late, f"no answer within {timeout:g} s"))
     except FAULTS as error:
-        return Check(failed=failed(error))
+        return Check(failed=failed(error), expiry=_expiry(flight))
     return Check(seconds=arrived, values=values, expiry=_expiry(flight))
 
 

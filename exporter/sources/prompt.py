@@ -35,6 +35,7 @@ class Service(Reading):
     model: Annotated[str, Label("The model that is asked.")] = ""
     protocol: Annotated[str, Label("How it is asked; absent for a service that is watched by its health alone.")] = ""
     info: Annotated[int, Gauge("Always 1; the labels say what the service was recognised as.")] = 1
+    evidence: Annotated[str, Note("By what the service was recognised, or why it was not.")] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,14 +274,16 @@ class Prompting:
             version=found.version,
             model=found.model[:LONGEST_LABEL],
             protocol=found.protocol,
+            evidence=found.evidence,
         )
 
     def _introduce(self, found: Recognition | None) -> None:
         who = {"target": self.target}
-        if found is None:
+        if found is None or not found.protocol:
             log.warning(
-                "not recognised, so that its health alone is watched; to have it answer prompts, set prompt.protocol: "
+                "%s, so that its health alone is watched; to have it answer prompts, set prompt.protocol: "
                 "openai-chat, openai-completions, or plain with prompt.body",
+                found.evidence if found else "not recognised",
                 extra=who,
             )
             return
