@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 import httpx
 
-from exporter.paths import Json, Path
+from exporter.paths import Path
 from exporter.threads import judged
 from exporter.wire import Delta, Failed, Failure, Prompt, answered, filled, opened, parsed, whole
 
