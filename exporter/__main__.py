@@ -25,6 +25,7 @@ from exporter.web import Unbound, bind
 TURN = 0.0005
 LAST_MOMENT = 1.5  # Seconds after the signal, so that a supervisor sees the end within two.
 WRONG = 2
+INTERRUPTED = 128 + signal.SIGINT
 
 
 class _Parser(argparse.ArgumentParser):
@@ -152,6 +153,8 @@ def main() -> int:
             sys.stderr.write(f"model-sidecar: {mistake}\n")
     except Unbound as unbound:
         sys.stderr.write(f"model-sidecar: {unbound}\n")
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return WRONG
 
 

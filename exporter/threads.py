@@ -53,8 +53,10 @@ class Thread:
     def _make(self, function: Callable[[], T], outcome: "asyncio.Future[T]", loop: asyncio.AbstractEventLoop) -> None:
         try:
             result = function()
+        except StopIteration as error:  # a future takes any error but this one
+            tell: Job = partial(outcome.set_exception, RuntimeError(f"StopIteration: {error}"))
         except BaseException as error:  # noqa: BLE001  handed to the caller, whatever it is
-            tell: Job = partial(outcome.set_exception, error)
+            tell = partial(outcome.set_exception, error)
         else:
             tell = partial(outcome.set_result, result)
         self.busy = False

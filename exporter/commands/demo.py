@@ -59,7 +59,10 @@ def _length(head: str) -> int:
 
 async def _reply(path: str, body: bytes) -> Reply:
     if path == "/v1/chat/completions":
-        async for part in _chat(json.loads(body)):
+        asked = json.loads(body)
+        if not isinstance(asked, dict):
+            raise ValueError("a request that is no object")
+        async for part in _chat(asked):
             yield part
     elif path == "/v1/models":
         yield _json(200, {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "model-sidecar"}]})

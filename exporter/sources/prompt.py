@@ -260,11 +260,15 @@ class Prompting:
 
     async def _look(self) -> None:
         found = await self._recognise()
-        if not self._looked or found not in (None, self._recognised):
+        self._look_again = found is None or not found.certain
+        # What was recognised once is asked on, though it no longer says what it is.
+        known = self._recognised
+        if found is None or (known is not None and known.protocol and not found.protocol):
+            found = known
+        if not self._looked or found != known:
             self._introduce(found)
         self._looked = True
-        self._recognised = found or self._recognised
-        self._look_again = found is None or not found.certain
+        self._recognised = found
 
     def _service(self) -> Service:
         found = self._recognised or Recognition()
