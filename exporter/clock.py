@@ -36,7 +36,9 @@ class Flight:
         """Take what httpcore tells of one event."""
         match event.partition(".")[2], told.get("return_value"):
             case "connect_tcp.started" | "connect_unix_socket.started", _:
-                self.began = perf_counter()
+                # After a redirect the stamps of the hop before are not this one's.
+                self.began, self.stream = perf_counter(), None
+                self.resolved = self.connected = self.secured = self.written = self.headed = None
             case "connect_tcp.complete" | "connect_unix_socket.complete", Stream() as stream:
                 self.stream, self.resolved, self.connected = stream, stream.resolved, stream.connected
             case "start_tls.complete", _:

@@ -343,7 +343,7 @@ async def reads(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     Raises Failed (too_large) beyond 8 MiB, counted after decoding, so that a bomb of gzip ends there. However little
     work a body is to send and however much to read, the loop has its turn every few milliseconds.
     """
-    inflater = _inflater(response.headers.get("content-encoding", "identity").strip().lower())
+    inflater = _inflater(response.headers.get("content-encoding", "").strip().lower() or "identity")
     room = BODY_LIMIT
     turn = perf_counter() + TURN
     async for raw in response.aiter_raw():

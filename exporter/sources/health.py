@@ -36,7 +36,7 @@ FAILURES = tuple(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health(Reading):
-    """What the health endpoint has accepted since the exporter started."""
+    """What the health endpoint has answered since the exporter started."""
 
     PREFIX = "model_health"
     target: Annotated[str, Label("The service's name in the configuration.")]
@@ -48,7 +48,7 @@ class Health(Reading):
         default_factory=lambda: dict.fromkeys(FAILURES, 0)
     )
     last_duration_seconds: Annotated[
-        float | None, Gauge("From beginning to connect to the last byte of the answer; absent where none came.")
+        float | None, Gauge("From beginning to connect to the last byte of the answer; absent after a failure.")
     ] = None
     value: Annotated[
         Mapping[str, float] | None,
@@ -143,7 +143,7 @@ async def checked(
         async with asyncio.timeout(timeout):
             body = await _body(client, asked, expected, flight)
         arrived = flight.arrived() - flight.began
-        # Judged after the deadline: the service has accepted, and a long answer is read apart.
+        # Judged after the deadline: the service has answered, and a long answer is read apart.
         values = await judged(verdict, body, expected)
     except TimeoutError:
         late = Failure.TIMEOUT_CONNECT if flight.connected is None else Failure.TIMEOUT_TOTAL
