@@ -2,12 +2,22 @@
 
 from collections.abc import Mapping
 
-from exporter.protocols.openai import chat, completions
+from exporter.protocols import kserve, ollama, openai
+from exporter.protocols.gradio import gradio
 from exporter.protocols.plain import plain
+from exporter.protocols.tei import tei
+from exporter.protocols.tgi import tgi
 from exporter.wire import Dialect
 
 PROTOCOLS: Mapping[str, Dialect] = {
-    "openai-chat": Dialect(ask=chat, streams=True),
-    "openai-completions": Dialect(ask=completions, streams=True),
+    "openai-chat": Dialect(ask=openai.chat, streams=True),
+    "openai-completions": Dialect(ask=openai.completions, streams=True),
+    "tgi": Dialect(ask=tgi, streams=True),
+    "ollama": Dialect(ask=ollama.chat, streams=True),
+    "ollama-embed": Dialect(ask=ollama.embed, streams=False),
+    "gradio": Dialect(ask=gradio, streams=True),
+    "kserve": Dialect(ask=kserve.infer, streams=False),
+    "triton-generate": Dialect(ask=kserve.generate, streams=True),
+    "tei": Dialect(ask=tei, streams=False),
     "plain": Dialect(ask=plain, streams=False),
 }

@@ -1,0 +1,141 @@
+"""Ollama's own API: a chat in lines of JSON, and embeddings."""
+
+import math
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+
+import httpx
+
+from exporter.paths import Json
+from exporter.threads import judged
+from exporter.wire import Delta, Failed, Failure, Prompt, Usage, answered, lines, opened, parsed, whole
+
+MOST_TOKENS = 2**32
+
+
+async def chat(client: httpx.AsyncClient, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+    """Ask `/api/chat` with one message of the user."""
+    question: dict[str, Json] = {
+        "messages": [{"role": "user", "content": _text(prompt)}],
+        "stream": True,
+        "options": {"num_predict": prompt.max_tokens, "temperature": 0},
+    }
+    async with opened(client, _request(client, prompt, "/api/chat", question), prompt.trace) as response:
+        await answered(response)
+        async with aclosing(_streamed(response)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+
+async def embed(client: httpx.AsyncClient, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+    """Ask `/api/embed` for the vector of a text."""
+    request = _request(client, prompt, "/api/embed", {"input": _text(prompt)})
+    async with opened(client, request, prompt.trace) as response:
+        await answered(response)
+        body = await whole(response)
+    yield await judged(_embedded, body)
+
+
+def _text(prompt: Prompt) -> str:
+    # First in the text, since a prefix cache would answer whatever stands before what changes.
+    return f"{prompt.nonce} {prompt.text}".strip()
+
+
+def _request(client: httpx.AsyncClient, prompt: Prompt, path: str, question: dict[str, Json]) -> httpx.Request:
+    # No keep_alive. A model keeps the last one that anybody sent, for the requests of everybody after: 0 would unload
+    # it under its users, and what is left of its time would become all the time that they get, less with every prompt.
+    # Without one its own time begins anew, so that only a model that others have used since is to be asked.
+    # No num_ctx either, since another than the model was loaded with loads it again.
+    named: dict[str, Json] = {"model": prompt.model} if prompt.model else {}
+    asked = _merged({**named, **question}, prompt.body)
+    return client.build_request("POST", prompt.path or path, json=asked, headers=prompt.headers)
+
+
+def _merged(ours: Mapping[str, Json], theirs: Json) -> dict[str, Json]:
+    further = theirs if isinstance(theirs, dict) else {}
+    return {**ours, **{key: _either(ours.get(key), value) for key, value in further.items()}}
+
+
+def _either(ours: Json, theirs: Json) -> Json:
+    return _merged(ours, theirs) if isinstance(ours, dict) and isinstance(theirs, dict) else theirs
+
+
+async def _streamed(response: httpx.Response) -> AsyncGenerator[Delta, None]:
+    # One object instead of many lines comes as application/json, where the body asked for no stream.
+    at_once = response.headers.get("content-type", "").lower().startswith("application/json")
+    async with aclosing(lines(response)) as all_lines:
+        async for line in all_lines:
+            if line.strip():
+                frame = _frame(line)
+                yield _delta(frame, whole=at_once)
+                if frame.get("done") is True:
+                    return
+    raise Failed(Failure.DISCONNECTED, "the stream ended before the answer did")
+
+
+def _frame(text: bytes) -> Mapping[str, Json]:
+    frame = parsed(text)
+    if not isinstance(frame, dict):
+        raise Failed(Failure.INVALID, "a line that is no JSON object")
+    if frame.get("error") not in (None, "", False):
+        raise Failed(Failure.STREAM_ERROR, "an error inside the answer")
+    return frame
+
+
+def _delta(frame: Mapping[str, Json], *, whole: bool) -> Delta:
+    message = frame.get("message") or {}
+    if not isinstance(message, dict):
+        raise Failed(Failure.INVALID, "a message that is no object")
+    return Delta(
+        text=_string(message.get("content")),
+        reasoning=_string(message.get("thinking")),
+        tool="".join(_called(message.get("tool_calls"))),
+        finish=_string(frame.get("done_reason")) or None,
+        usage=_usage(frame),
+        whole=whole,
+    )
+
+
+def _usage(frame: Mapping[str, Json]) -> Usage | None:
+    # A count of zero is left out, as it is where the whole prompt was cached: then it is not known.
+    prompt, output = _count(frame.get("prompt_eval_count")), _count(frame.get("eval_count"))
+    return None if prompt is None and output is None else Usage(prompt=prompt, output=output)
+
+
+def _called(calls: Json) -> Iterator[str]:
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            yield _string(function.get("name"))
+
+
+def _embedded(body: bytes) -> Delta:
+    frame = _frame(body)
+    return Delta(vectors=_vectors(frame.get("embeddings")), usage=_usage(frame), size=len(body), whole=True)
+
+
+def _vectors(value: Json) -> tuple[tuple[float, ...], ...]:
+    if not isinstance(value, list) or not all(isinstance(vector, list) for vector in value):
+        raise Failed(Failure.INVALID, "embeddings are not a list of vectors")
+    if not all(value):
+        raise Failed(Failure.EMPTY, "a vector without numbers")
+    return tuple(tuple(map(_number, vector)) for vector in value if isinstance(vector, list))
+
+
+def _number(value: Json) -> float:
+    if value is None:
+        return math.nan  # JSON has no other word for it.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Failed(Failure.INVALID, "a vector of something other than numbers")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise Failed(Failure.INVALID, "a number that is none") from error
+
+
+def _string(value: Json) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: Json) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
