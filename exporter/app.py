@@ -5,7 +5,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from itertools import chain
@@ -25,14 +25,14 @@ from exporter.settings import Settings, Target, Tls
 from exporter.sources import gpu, health, host, itself, process, prompt
 from exporter.watch import COMMON, Clock, Watch
 from exporter.web import Request, Response, Route, Server, compressed, plain
-from exporter.wire import Prompt
+from exporter.wire import Prompt, Recognition
 
 log = logging.getLogger(__name__)
 
 DEFAULT_HEALTH_PATH = "/health"
-DEFAULT_HEALTH_TIMEOUT = 5.0
 LONGEST_CONNECT = 10.0
 LONGEST_POLL = 10.0
+LONGEST_HEALTH = 2 * max(engine.health_timeout for engine in engines.ENGINES.values())
 GRACE = 30.0  # What a look may take beyond its own deadlines, before its watch ends it.
 LOCAL = (*COMMON, Reason.STUCK, Reason.NOT_PERMITTED, Reason.NOT_FOUND)
 
@@ -62,6 +62,44 @@ class Site:
             timeout=httpx.Timeout(None, connect=min(LONGEST_CONNECT, target.prompt.first_token_timeout)),
             trust_env=False,
         )
+        self.known = Known(
+            partial(
+                engines.recognised,
+                self.client,
+                self.headers,
+                protocol=target.prompt.protocol,
+                model=target.model,
+                engine=None if target.engine == "auto" else target.engine,
+            ),
+            engine=None if target.engine == "auto" else target.engine,
+        )
+
+
+class Known:
+    """What a service was recognised as last, for all who ask it something."""
+
+    def __init__(self, recognise: Callable[[], Awaitable[Recognition | None]], *, engine: str | None) -> None:
+        self.engine = engine or "unknown"
+        self._recognise = recognise
+        self._turn = asyncio.Lock()
+        self._looked = False
+
+    async def look(self) -> Recognition | None:
+        """What it is now; None where it does not say."""
+        async with self._turn:
+            return await self._look()
+
+    async def first(self) -> None:
+        """Return once somebody has looked."""
+        async with self._turn:
+            if not self._looked:
+                await self._look()
+
+    async def _look(self) -> Recognition | None:
+        found = await self._recognise()
+        self._looked = True
+        self.engine = found.engine if found else self.engine
+        return found
 
 
 def _headers(target: Target) -> Mapping[str, str]:
@@ -86,19 +124,31 @@ def _context(tls: Tls) -> ssl.SSLContext:
 
 def health_of(site: Site) -> health.HealthEndpoint:
     """The health source of one target."""
-    asked = site.target.health
-    url = httpx.URL(f"{asked.url or site.target.url}{asked.path or DEFAULT_HEALTH_PATH}")
-    # A key is for the service alone, wherever its health may be told.
-    headers = site.headers if _origin(url) == _origin(httpx.URL(site.target.url)) else {}
+    wanted = site.target.health.expect
     expected = health.Expectation(
-        status=asked.expect.status, text=asked.expect.text, json=asked.expect.fields, values=asked.values
+        status=wanted.status, text=wanted.text, json=wanted.fields, values=site.target.health.values
     )
     return health.HealthEndpoint(
-        site.client,
-        httpx.Request("GET", url, headers=headers),
-        target=site.target.name,
-        expected=expected,
-        timeout=asked.timeout or DEFAULT_HEALTH_TIMEOUT,
+        site.client, partial(_asked_for_health, site), target=site.target.name, expected=expected
+    )
+
+
+async def _asked_for_health(site: Site) -> health.Asked:
+    asked = site.target.health
+    await site.known.first()
+    engine = engines.ENGINES[site.known.engine]
+    paths = (asked.path,) if asked.path else engine.health if asked.url is None else ()
+    urls = [httpx.URL(f"{asked.url or site.target.url}{path}") for path in paths or (DEFAULT_HEALTH_PATH,)]
+    return health.Asked(
+        # A key is for the service alone, wherever its health may be told.
+        requests=[
+            httpx.Request(
+                "GET", url, headers=site.headers if _origin(url) == _origin(httpx.URL(site.target.url)) else {}
+            )
+            for url in urls
+        ],
+        timeout=asked.timeout or engine.health_timeout,
+        fault=partial(engines.told_unwell, site.known.engine),
     )
 
 
@@ -116,8 +166,8 @@ def prompt_of(site: Site) -> prompt.Prompting:
         pace=prompt.Pace(every=asked.every, max_share=asked.max_share),
         dialects=PROTOCOLS,
     )
-    recognise = partial(engines.recognised, site.client, site.headers, protocol=asked.protocol, model=site.target.model)
-    return prompt.Prompting(site.client, questions, recognise, target=site.target.name)
+    skip = partial(engines.skipped, site.client, site.headers)
+    return prompt.Prompting(site.client, questions, site.known.look, skip, target=site.target.name)
 
 
 def _prompts(site: Site) -> Iterator[Prompt]:
@@ -146,7 +196,7 @@ def _health_watch(site: Site, _settings: Settings) -> Watch | None:
     asked = site.target.health
     if not asked.enabled:
         return None
-    timeout = (asked.timeout or DEFAULT_HEALTH_TIMEOUT) + GRACE
+    timeout = (asked.timeout or LONGEST_HEALTH) + GRACE
     clock = Clock(every=lambda: asked.every, timeout=timeout, first_after=asked.every * site.share)
     return Watch(health_of(site).read, clock, source="health", target=site.target.name)
 

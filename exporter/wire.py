@@ -148,6 +148,14 @@ def refusal(status: int, body: bytes) -> Failure:
     return Failure.STATUS_4XX if status < HTTPStatus.INTERNAL_SERVER_ERROR else Failure.STATUS_5XX
 
 
+@dataclass(slots=True, kw_only=True)
+class Memory:
+    """What earlier prompts taught about a service."""
+
+    wording: int = 0
+    """The wording of the question that it took."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """What is asked of a service, once."""
@@ -165,6 +173,8 @@ class Prompt:
     documents: tuple[str, ...] = ()
     """What a reranker is to order by relevance to the text."""
     trace: Trace | None = None
+    memory: Memory = field(default_factory=Memory, compare=False)
+    """Shared with every prompt that is made of this one."""
 
 
 MARK = re.compile(r"\$\{(text|nonce)\}")
@@ -275,6 +285,11 @@ class Recognition:
     protocol: str = ""
     evidence: str = ""
     certain: bool = True
+    """Whether nothing more is to be learnt by looking again."""
+    path: str = field(default="", compare=False)
+    """Where it is asked, if elsewhere than in the protocol's own place."""
+    fields: Mapping[str, Json] = field(default_factory=dict, compare=False)
+    """Further fields of a request, which switch thinking off."""
 
 
 @asynccontextmanager
@@ -289,13 +304,13 @@ async def opened(
     if trace is not None:
         request.extensions["trace"] = trace
     for _ in range(REDIRECTS + 1):
-        response = await client.send(request, stream=True, follow_redirects=False)
+        response = await _sent(client, request)
         try:
             following = response.next_request
             if following is None:
                 yield response
                 return
-            if _origin(following.url) != _origin(request.url) or following.method != request.method:
+            if origin(following.url) != origin(request.url) or following.method != request.method:
                 raise Failed(Failure.REDIRECTED, f"status {response.status_code} leads to {following.url.host}")
             request = following
         finally:
@@ -303,7 +318,15 @@ async def opened(
     raise Failed(Failure.REDIRECTED, f"more than {REDIRECTS} redirects")
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+async def _sent(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    try:
+        return await client.send(request, stream=True, follow_redirects=False)
+    except ValueError as error:  # urllib's, where a Location such as //[::1%]] is no address
+        raise Failed(Failure.INVALID, "a redirect to what is no address") from error
+
+
+def origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    """What two addresses have in common where a key for the one may be sent to the other."""
     return url.scheme, url.host, url.port
 
 
@@ -428,6 +451,8 @@ async def events(response: httpx.Response) -> AsyncGenerator[Event, None]:
             elif key == b"data":
                 data += b"\n" * said + value.removeprefix(b" ")
                 said = True
+            elif line.startswith(b"{"):
+                yield _event(bytearray(line), b"")  # Ollama ends a stream that fails so, which is no event at all.
             elif key == b"event":
                 name = value.removeprefix(b" ")
             if len(data) > FRAME_LIMIT:

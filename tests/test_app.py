@@ -81,9 +81,9 @@ def test_every_request_to_a_service_carries_its_key_its_headers_and_who_asks(ser
 
 
 def test_a_health_endpoint_of_another_origin_is_told_no_secret(service: Scripted, stage: Stage) -> None:
-    elsewhere = stage.serve({"GET /health": reply("ok")})
+    elsewhere = stage.serve({"GET /state": reply("ok")})
     here = site(
-        {"url": service.url, "headers": {"X-Team": "blue"}, "health": {"url": elsewhere.url}},
+        {"url": service.url, "headers": {"X-Team": "blue"}, "health": {"url": elsewhere.url, "path": "/state"}},
         {"MODEL_SIDECAR_API_KEY": KEY},
     )
 
@@ -91,18 +91,19 @@ def test_a_health_endpoint_of_another_origin_is_told_no_secret(service: Scripted
 
     (request,) = elsewhere.requests
     assert health.up is True
-    assert service.requests == []
+    assert service.asked("GET", "/state") == []
     assert KEY not in str(request.headers)
     assert "x-team" not in request.headers
     assert request.headers["user-agent"] == f"model-sidecar/{__version__}"
 
 
 def test_the_key_goes_to_a_health_endpoint_that_is_named_in_full_at_the_service_itself(service: Scripted) -> None:
-    here = site({"url": service.url, "health": {"url": service.url}}, {"MODEL_SIDECAR_API_KEY": KEY})
+    health = {"url": service.url, "path": "/state"}
+    here = site({"url": service.url, "health": health}, {"MODEL_SIDECAR_API_KEY": KEY})
 
     read(health_of(here).read())
 
-    (request,) = service.requests
+    (request,) = service.asked("GET", "/state")
     assert request.headers["authorization"] == f"Bearer {KEY}"
 
 
@@ -121,7 +122,7 @@ def test_health_is_asked_for_where_the_settings_say(settings: Mapping[str, str],
 
     read(health_of(site({"url": service.url, "health": health})).read())
 
-    assert [request.path for request in service.requests] == [path]
+    assert service.requests[-1].path == path
 
 
 def test_a_service_behind_a_prefix_is_asked_beneath_it(stage: Stage) -> None:
@@ -211,7 +212,7 @@ def test_a_certificate_for_another_name_is_refused(secured: tuple[Scripted, list
 
     assert health.last_failure is not None
     assert health.last_failure.failure is Failure.TLS
-    assert service.requests == []
+    assert service.asked("GET", "/state") == []
 
 
 def test_a_certificate_is_taken_unseen_where_that_is_set(secured: tuple[Scripted, list[str | None]]) -> None:

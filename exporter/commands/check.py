@@ -56,6 +56,8 @@ class Report:
     url: str
     ok: bool
     reachable: bool | None
+    engine: str
+    evidence: str | None
     protocol: str | None
     model: str | None
     health_ok: bool | None
@@ -99,6 +101,8 @@ async def _report(site: Site) -> Report:
         url=target.url,
         ok=not failures,
         reachable=_reachable(health, answers, failures),
+        engine=" ".join(filter(None, [service.engine, service.version])),
+        evidence=service.evidence or None,
         protocol=service.protocol or None,
         model=service.model or None,
         health_ok=health.up,
@@ -171,7 +175,8 @@ def _lines(report: Report) -> Iterator[str]:
 def _findings(report: Report) -> Iterator[tuple[str, str]]:
     if report.reachable is not None:
         yield "reachable", "yes" if report.reachable else "no"
-    yield "recognised", " ".join(filter(None, [report.protocol, report.model])) or "no"
+    yield "engine", f"{report.engine}{f', by {report.evidence}' if report.evidence else ''}"
+    yield "asked in", " ".join(filter(None, [report.protocol, report.model])) or "nothing but its health"
     if report.health_ok is not None:
         yield "health", report.health_failure or f"ok in {_seconds(report.health_seconds)}"
     if report.answer_ok is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from exporter import engines
 from exporter.app import CATALOG
 from exporter.settings import reference as settings
 
@@ -26,6 +27,10 @@ def filled(text: str) -> str:
 
 def _tables() -> Mapping[str, Iterable[str]]:
     return {
+        "engines": _table(
+            ("engine", "recognised by", "asked in", "evidence"),
+            ((f"`{each.engine}`", each.recognised_by, each.protocol, each.evidence) for each in engines.rows()),
+        ),
         "settings": _table(
             ("setting", "default", "what it is for"),
             ((f"`{each.name}`", f"`{each.default}`" if each.default else "", each.description) for each in settings()),

@@ -1,60 +1,46 @@
-"""The OpenAI dialects: chat and completions, as every engine that imitates them speaks them."""
+"""The OpenAI dialects that generate text: chat and completions, as every engine that imitates them speaks them."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+import math
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 
 import httpx
 
+from exporter.exchange import Fields, Question, answering, count, fresh, number, objects, sound, string, usage
 from exporter.paths import Json
 from exporter.threads import judged
-from exporter.wire import Delta, Failed, Failure, Prompt, Usage, answered, events, opened, parsed, whole
+from exporter.wire import Delta, Event, Failed, Failure, Prompt, Usage, events, parsed, whole
 
 DONE = "[DONE]"
-MOST_TOKENS = 2**32
+STREAM = "text/event-stream"
+OPENING, CLOSING = "<think>", "</think>"
+
+# vLLM and Ollama; SGLang, LMDeploy, llama-server and transformers; Ollama's own, which some proxies pass on.
+THOUGHTS = ("reasoning", "reasoning_content", "thinking")
 
 
-async def chat(client: httpx.AsyncClient, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+def chat(client: httpx.AsyncClient, prompt: Prompt) -> AsyncGenerator[Delta, None]:
     """Ask `/v1/chat/completions` with one message of the user."""
-    messages: Json = [{"role": "user", "content": _text(prompt)}]
-    async with aclosing(_asked(client, prompt, "/v1/chat/completions", {"messages": messages})) as deltas:
-        async for delta in deltas:
-            yield delta
+    return _said(client, prompt, "/v1/chat/completions", {"messages": [{"role": "user", "content": fresh(prompt)}]})
 
 
-async def completions(client: httpx.AsyncClient, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+def completions(client: httpx.AsyncClient, prompt: Prompt) -> AsyncGenerator[Delta, None]:
     """Ask `/v1/completions` to go on from a text."""
-    async with aclosing(_asked(client, prompt, "/v1/completions", {"prompt": _text(prompt)})) as deltas:
-        async for delta in deltas:
-            yield delta
+    return _said(client, prompt, "/v1/completions", {"prompt": fresh(prompt)})
 
 
-def _text(prompt: Prompt) -> str:
-    # First in the text, since a prefix cache would answer whatever stands before what changes.
-    return f"{prompt.nonce} {prompt.text}".strip()
-
-
-async def _asked(
-    client: httpx.AsyncClient, prompt: Prompt, path: str, question: dict[str, Json]
-) -> AsyncGenerator[Delta, None]:
-    body: dict[str, Json] = {
-        **({"model": prompt.model} if prompt.model else {}),
-        **question,
-        # Not max_completion_tokens: some servers ignore that and stream hundreds of tokens.
-        "max_tokens": prompt.max_tokens,
-        "temperature": 0,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    headers = {"Accept": "text/event-stream", **prompt.headers}
-    request = client.build_request("POST", prompt.path or path, json=body, headers=headers)
-    async with opened(client, request, prompt.trace) as response:
-        await answered(response)
+async def _said(client: httpx.AsyncClient, prompt: Prompt, path: str, words: Fields) -> AsyncGenerator[Delta, None]:
+    # Not max_completion_tokens: some servers ignore that and stream hundreds of tokens.
+    asked: Fields = {**words, "max_tokens": prompt.max_tokens, "temperature": 0, "stream": True}
+    counted: Fields = {**asked, "stream_options": {"include_usage": True}}
+    question = Question(path=path, wordings=(counted, asked), accept=STREAM)
+    async with answering(client, prompt, question) as response:
         kind = response.headers.get("content-type", "").lower()
         if kind.startswith("text/html"):
             raise Failed(Failure.INVALID, "a page for people")
         if kind.startswith("application/json"):
-            for delta in await judged(_body, await whole(response)):
-                yield delta
+            yield await judged(_body, await whole(response))
             return
         async with aclosing(_streamed(response)) as deltas:
             async for delta in deltas:
@@ -62,35 +48,102 @@ async def _asked(
 
 
 async def _streamed(response: httpx.Response) -> AsyncGenerator[Delta, None]:
-    complete = False
+    thinking, complete = _Thinking(), False
     async with aclosing(events(response)) as stream:
         async for event in stream:
             if event.data.strip() == DONE:
-                return
-            if event.name == "error":
-                raise Failed(Failure.STREAM_ERROR, "an event named error")
-            delta = _delta(_frame(event.data))
+                complete = True
+                break
+            delta = thinking.apart(_delta(_frame(event)))
             complete = complete or delta.finish is not None
             yield delta
     if not complete:
         raise Failed(Failure.DISCONNECTED, "the stream ended before the answer did")
+    if thinking.undecided:
+        yield Delta(text=thinking.undecided)
 
 
-def _frame(text: str | bytes) -> Mapping[str, Json]:
-    frame = parsed(text)
-    if not isinstance(frame, dict):
-        raise Failed(Failure.INVALID, "a frame that is no JSON object")
-    # Errors come inside a 200 stream too: wrapped as {"error": …}, or flat as {"object": "error", …}.
-    if frame.get("error") not in (None, "", False) or frame.get("object") == "error":
-        raise Failed(Failure.STREAM_ERROR, "an error frame inside the answer")
-    return frame
+def _frame(event: Event) -> Fields:
+    if event.name == "error":
+        raise Failed(Failure.STREAM_ERROR, "an event named error")
+    try:
+        return sound(parsed(event.data))
+    except Failed as error:
+        # transformers puts what an exception says between quotes as it is, which need not be JSON then.
+        if event.data.lstrip().startswith('{"error"'):
+            raise Failed(Failure.STREAM_ERROR, "an error frame inside the answer") from error
+        raise
 
 
-def _body(body: bytes) -> list[Delta]:
-    return [_delta(_frame(body), whole=True)]
+def _body(body: bytes) -> Delta:
+    thinking = _Thinking()
+    delta = thinking.apart(_delta(sound(parsed(body))))
+    return replace(delta, text=delta.text + thinking.undecided, whole=True)
 
 
-def _choices(frame: Mapping[str, Json]) -> Iterator[dict[str, Json]]:
+class _Thinking:
+    """Tells what a model thinks aloud before its answer, from `<think>` to `</think>`, from the answer itself."""
+
+    def __init__(self) -> None:
+        self.undecided = ""
+        """The beginning of an answer that may yet become the mark."""
+        self._awaited: str | None = OPENING
+        self._end = ""
+
+    def apart(self, delta: Delta) -> Delta:
+        """One more piece with its part of the thought as reasoning."""
+        thought, text = self._parted(delta.text)
+        return replace(delta, text=text, reasoning=delta.reasoning + thought)
+
+    def _parted(self, piece: str) -> tuple[str, str]:
+        blank = ""
+        if self._awaited == OPENING:
+            blank, piece = self._begun(piece)
+        thought, text = self._thought(piece) if self._awaited == CLOSING else ("", piece)
+        return thought, blank + text
+
+    def _begun(self, piece: str) -> tuple[str, str]:
+        beginning = self.undecided + piece if self.undecided else piece.lstrip()
+        blank = piece[: max(len(piece) - len(beginning), 0)]
+        self.undecided = ""
+        if beginning.startswith(OPENING):
+            self._awaited = CLOSING
+        elif beginning and OPENING.startswith(beginning):
+            beginning, self.undecided = "", beginning
+        elif beginning:
+            self._awaited = None
+        return blank, beginning
+
+    def _thought(self, piece: str) -> tuple[str, str]:
+        before = len(self._end)
+        seen = self._end + piece
+        at = seen.find(CLOSING)
+        if at < 0:
+            self._end = seen[1 - len(CLOSING) :]  # the mark may be cut in two
+            return piece, ""
+        self._awaited = None
+        length = at + len(CLOSING) - before
+        return piece[:length], piece[length:]
+
+
+def _delta(frame: Fields) -> Delta:
+    text = reasoning = tool = ""
+    finish: str | None = None
+    logprobs: tuple[float, ...] = ()
+    for choice in _choices(frame):
+        finish = string(choice.get("finish_reason")) or finish
+        said = choice.get("delta") or choice.get("message") or {}
+        if not isinstance(said, dict):
+            raise Failed(Failure.INVALID, "a delta that is no object")
+        text += _text_of(said.get("content")) + string(choice.get("text"))
+        reasoning += _thought_of(said)
+        tool += "".join(_called(said.get("tool_calls")))
+        logprobs += tuple(_logprobs(choice.get("logprobs")))
+    cost = usage(frame.get("usage")) or _timed(frame.get("timings"))
+    return Delta(text=text, reasoning=reasoning, tool=tool, finish=finish, usage=cost, logprobs=logprobs)
+
+
+def _choices(frame: Fields) -> Iterator[dict[str, Json]]:
     # The frame that carries the usage has an empty list, and LiteLLM sends null.
     choices = frame.get("choices") or []
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
@@ -98,49 +151,39 @@ def _choices(frame: Mapping[str, Json]) -> Iterator[dict[str, Json]]:
     yield from (choice for choice in choices if isinstance(choice, dict))
 
 
-def _delta(frame: Mapping[str, Json], *, whole: bool = False) -> Delta:
-    text = reasoning = tool = ""
-    finish = None
-    for choice in _choices(frame):
-        finish = _string(choice.get("finish_reason")) or finish
-        said = choice.get("delta") or choice.get("message") or {}
-        if not isinstance(said, dict):
-            raise Failed(Failure.INVALID, "a delta that is no object")
-        text += _text_of(said.get("content")) + _string(choice.get("text"))
-        # vLLM and Ollama say reasoning, SGLang, LMDeploy and llama-server reasoning_content.
-        reasoning += _string(said.get("reasoning")) or _string(said.get("reasoning_content"))
-        tool += "".join(_called(said.get("tool_calls")))
-    usage = _usage(frame.get("usage"))
-    return Delta(text=text, reasoning=reasoning, tool=tool, finish=finish, usage=usage, whole=whole)
-
-
 def _text_of(content: Json) -> str:
     # Mistral's reasoning models say their content in parts.
-    parts = content if isinstance(content, list) else []
-    return _string(content) + "".join(_string(part.get("text")) for part in parts if isinstance(part, dict))
+    return string(content) + "".join(string(part.get("text")) for part in objects(content))
+
+
+def _thought_of(said: Fields) -> str:
+    # The first that is there, since vLLM said the same under two names for a while; Mistral's is a part of the content.
+    named = next((thought for name in THOUGHTS if (thought := string(said.get(name)))), "")
+    return named or "".join(_text_of(part.get("thinking")) for part in objects(said.get("content")))
 
 
 def _called(calls: Json) -> Iterator[str]:
-    for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, dict) else None
+    for call in objects(calls):
+        function = call.get("function")
         if isinstance(function, dict):
-            yield _string(function.get("name")) + _string(function.get("arguments"))
+            yield string(function.get("name")) + string(function.get("arguments"))
 
 
-def _string(value: Json) -> str:
-    return value if isinstance(value, str) else ""
+def _logprobs(told: Json) -> Iterator[float]:
+    match told:
+        case {"content": list() as tokens}:
+            values = [token.get("logprob") for token in objects(tokens)]
+        case {"token_logprobs": list() as values}:
+            pass
+        case _:
+            return
+    yield from (logprob for logprob in map(number, values) if not math.isnan(logprob))
 
 
-def _usage(usage: Json) -> Usage | None:
-    if not isinstance(usage, dict):
+def _timed(timings: Json) -> Usage | None:
+    """What llama-server tells where it was not asked for usage; its prompt_n leaves out what was cached."""
+    if not isinstance(timings, dict):
         return None
-    details = usage.get("prompt_tokens_details")
-    return Usage(
-        prompt=_count(usage.get("prompt_tokens")),
-        output=_count(usage.get("completion_tokens")),
-        cached=_count(details.get("cached_tokens")) if isinstance(details, dict) else None,
-    )
-
-
-def _count(value: Json) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
+    read, cached = count(timings.get("prompt_n")), count(timings.get("cache_n"))
+    prompt = None if read is None or cached is None else read + cached
+    return Usage(prompt=prompt, output=count(timings.get("predicted_n")), cached=cached)

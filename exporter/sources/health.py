@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -15,7 +15,7 @@ from exporter.clock import Flight
 from exporter.paths import Json, Path
 from exporter.reading import Counter, Gauge, Label, Note, Reading, counted
 from exporter.threads import judged
-from exporter.wire import FAULTS, Failed, Failure, accepted, failed, opened, parsed, refusal, whole
+from exporter.wire import FAULTS, Failed, Failure, failed, opened, parsed, refusal, whole
 
 log = logging.getLogger(__name__)
 
@@ -104,16 +104,30 @@ class Check:
     expiry: float | None = None
 
 
+def faulty(status: int, body: bytes) -> Failure | None:
+    """What an answer fails by where nothing is known of the service: any status but success."""
+    return None if httpx.codes.is_success(status) else refusal(status, body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a service is asked for its health: one GET, and another where there is nothing at the first."""
+
+    requests: Sequence[httpx.Request]
+    timeout: float
+    fault: Callable[[int, bytes], Failure | None] = faulty
+    """What an answer fails by, as the service words it."""
+
+
 class HealthEndpoint:
-    """The source of a service's Health."""
+    """The source of a service's Health; what is asked may depend on what the service was recognised as by then."""
 
     def __init__(
-        self, client: httpx.AsyncClient, request: httpx.Request, *, target: str, expected: Expectation, timeout: float
+        self, client: httpx.AsyncClient, asked: Callable[[], Awaitable[Asked]], *, target: str, expected: Expectation
     ) -> None:
         self._client = client
-        self._request = request
+        self._asked = asked
         self._expected = expected
-        self._timeout = timeout
         self._health = Health(target=target)
 
     async def read(self) -> AsyncGenerator[Sequence[Reading], None]:
@@ -122,7 +136,7 @@ class HealthEndpoint:
         self._health = self._health.begun()
         yield [self._health]
         before = self._health.up
-        check = await checked(self._client, self._request, self._expected, self._timeout)
+        check = await checked(self._client, await self._asked(), self._expected)
         self._health = self._health.plus(check)
         _tell(self._health, before)
         certificate = (
@@ -131,41 +145,41 @@ class HealthEndpoint:
         yield [self._health, *certificate]
 
 
-async def checked(
-    client: httpx.AsyncClient,
-    asked: httpx.Request,
-    expected: Expectation,
-    timeout: float,  # noqa: ASYNC109  part of what is asked
-) -> Check:
-    """One health check."""
+async def checked(client: httpx.AsyncClient, asked: Asked, expected: Expectation) -> Check:
+    """One health check, of the first place that there is."""
+    check = Check()
+    for request in asked.requests:
+        check = await _checked(client, request, asked, expected)
+        if check.failed is None or check.failed.failure is not Failure.NOT_FOUND:
+            break
+    return check
+
+
+async def _checked(client: httpx.AsyncClient, asking: httpx.Request, asked: Asked, expected: Expectation) -> Check:
     flight = Flight()
+    request = client.build_request(asking.method, asking.url, headers=asking.headers)
     try:
-        async with asyncio.timeout(timeout):
-            body = await _body(client, asked, expected, flight)
+        async with asyncio.timeout(asked.timeout), opened(client, request, flight.trace) as response:
+            body = await whole(response)
         arrived = flight.arrived() - flight.began
+        _accept(response.status_code, body, asked, expected)
         # Judged after the deadline: the service has answered, and a long answer is read apart.
         values = await judged(verdict, body, expected)
     except TimeoutError:
         late = Failure.TIMEOUT_CONNECT if flight.connected is None else Failure.TIMEOUT_TOTAL
-        return Check(failed=Failed(late, f"no answer within {timeout:g} s"))
+        return Check(failed=Failed(late, f"no answer within {asked.timeout:g} s"))
     except FAULTS as error:
         return Check(failed=failed(error), expiry=_expiry(flight))
     return Check(seconds=arrived, values=values, expiry=_expiry(flight))
 
 
-async def _body(client: httpx.AsyncClient, asked: httpx.Request, expected: Expectation, flight: Flight) -> bytes:
-    request = client.build_request(asked.method, asked.url, headers=asked.headers)
-    async with opened(client, request, flight.trace) as response:
-        if not expected.status:
-            await accepted(response)
-        body = await whole(response)
-    if expected.status and response.status_code not in expected.status:
-        raise Failed(_unexpected(response.status_code, body), f"status {response.status_code}")
-    return body
-
-
-def _unexpected(status: int, body: bytes) -> Failure:
-    return Failure.UNEXPECTED if httpx.codes.is_success(status) else refusal(status, body)
+def _accept(status: int, body: bytes, asked: Asked, expected: Expectation) -> None:
+    if expected.status:
+        fault = None if status in expected.status else (faulty(status, body) or Failure.UNEXPECTED)
+    else:
+        fault = asked.fault(status, body)
+    if fault is not None:
+        raise Failed(fault, f"status {status}")
 
 
 def verdict(body: bytes, expected: Expectation) -> Mapping[str, float] | None:

@@ -13,6 +13,7 @@ from typing import Annotated, Self
 import httpx
 
 from exporter.ask import Attempt, Limits, ask
+from exporter.exchange import merged
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Note, Reading, counted
 from exporter.wire import Dialect, Failed, Failure, Prompt, Recognition
 
@@ -138,6 +139,10 @@ class Answers(Reading):
         """These answers and one more attempt, after some that were due while the last was in flight."""
         return replace(self, attempts=self.attempts + 1, skipped=counted(self.skipped, "in_flight", missed))
 
+    def skip(self, reason: str) -> Self:
+        """These answers and one prompt that was due and not sent."""
+        return replace(self, skipped=counted(self.skipped, reason))
+
     def plus(self, attempt: Attempt, at: float) -> Self:
         """These answers once that attempt has ended, at a Unix time."""
         good = attempt.failed is None
@@ -203,16 +208,21 @@ class Questions:
 
 
 Recognise = Callable[[], Awaitable[Recognition | None]]
+Skip = Callable[[Recognition], Awaitable[str | None]]
+"""Why a service is not to be asked now, by one of SKIPS; None where it is."""
 
 
 class Prompting:
     """The source of a service's Answers; never two prompts in flight, since one round ends before the next begins."""
 
-    def __init__(self, client: httpx.AsyncClient, questions: Questions, recognise: Recognise, *, target: str) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, questions: Questions, recognise: Recognise, skip: Skip, *, target: str
+    ) -> None:
         self.target = target
         self._client = client
         self._questions = questions
         self._recognise = recognise
+        self._skip = skip
         self._prompts = cycle(questions.prompts)
         self._recognised: Recognition | None = None
         self._looked = False
@@ -230,17 +240,33 @@ class Prompting:
         """Ask once, where the service was recognised, and say what came of it."""
         if self._look_again:
             await self._look()
-        service = self._service()
-        if self._recognised is None or not self._recognised.protocol:
+        service, found = self._service(), self._recognised
+        if found is None or not found.protocol:
             yield [service]
             return
-        dialect = self._questions.dialects[self._recognised.protocol]
+        dialect = self._questions.dialects[found.protocol]
         before = self._answers or Answers.none_yet(self.target, streams=dialect.streams, interval=self.interval())
+        if (reason := await self._skip(found)) is not None:
+            # Another model may be there by then.
+            self._look_again = True
+            self._answers = before.skip(reason)
+            yield [service, self._answers]
+            return
         begun = self._answers = before.begun(self._missed())
         yield [service, begun]
-        prompt = replace(next(self._prompts), model=self._recognised.model or None, nonce=secrets.token_hex(4))
-        attempt = await ask(dialect, self._client, prompt, self._questions.limits)
+        attempt = await ask(dialect, self._client, self._prompt(found), self._questions.limits)
         yield [service, self._taken(begun, attempt)]
+
+    def _prompt(self, found: Recognition) -> Prompt:
+        prompt = next(self._prompts)
+        return replace(
+            prompt,
+            model=found.model or None,
+            nonce=secrets.token_hex(4),
+            path=prompt.path or found.path or None,
+            # The operator's word is merged over ours.
+            body=merged(dict(found.fields), prompt.body or {}) if found.fields else prompt.body,
+        )
 
     def _missed(self) -> int:
         now, due = time.monotonic(), self._due

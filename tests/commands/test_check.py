@@ -67,7 +67,7 @@ def test_a_good_service_is_reported_with_how_fast_it_is(checked: Checked, stage:
     assert status == 0
     assert text.startswith(f"local:{service.url.rpartition(':')[2]}  {service.url}\n")
     assert found["reachable"] == "yes"
-    assert found["recognised"] == "openai-chat tiny"
+    assert found["asked in"] == "openai-chat tiny"
     assert re.fullmatch(r"ok in \d+\.\d+ ms", found["health"])
     assert re.fullmatch(r"ok, 3 tokens in \d+\.\d+ ms", found["answer"])
     assert re.fullmatch(r"after \d+\.\d+ ms", found["first token"])
@@ -110,7 +110,7 @@ def test_a_service_that_was_not_recognised_is_sent_no_prompt_and_its_owner_told_
 
     found = findings(text)
     assert status == 0
-    assert found["recognised"] == "no"
+    assert found["asked in"] == "nothing but its health"
     assert "answer" not in found
     assert service.asked("POST") == []
     assert "prompt.protocol" in found["try"]

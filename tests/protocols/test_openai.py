@@ -1,19 +1,25 @@
 """The OpenAI dialects: what is sent, and what is made of the answers of real and of odd servers."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.wire import Delta, Failed, Failure, Usage
+from exporter.ask import Attempt, Limits, ask
+from exporter.paths import Json
+from exporter.protocols import PROTOCOLS
+from exporter.wire import Delta, Failed, Failure, Prompt, Usage
 from tests.protocols import PROMPT, fault, heard, heard_at_once, text
-from tests.services.openai import CHAT, DONE, GOOD, ROLE, STOP, WORDS, frame, last, piece
+from tests.services.client import client
+from tests.services.openai import CHAT, DONE, GOOD, ROLE, STOP, WORDS, frame, last, piece, spent
 from tests.services.recorded import recorded
-from tests.services.scripted import FOREVER, Answer, Service, Stage, head, reply, script, stream
+from tests.services.scripted import FOREVER, Answer, Service, Stage, head, in_turn, reply, script, stream
 
 COMPLETIONS = "/v1/completions"
 JSON = "Content-Type: application/json"
@@ -97,6 +103,86 @@ def test_another_path_may_be_asked(stage: Stage) -> None:
     assert text(said) == "The answer is four."
 
 
+def test_further_fields_are_sent_and_win_over_ours(stage: Stage) -> None:
+    service = chatting(stage, GOOD)
+    further: Json = {
+        "temperature": None,
+        "max_tokens": 4,
+        "logprobs": True,
+        "stream_options": {"continuous_usage_stats": True},
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
+
+    heard("openai-chat", service, replace(PROMPT, body=further))
+
+    assert sent(service) == {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "0a1b2c3d Count."}],
+        "max_tokens": 4,
+        "logprobs": True,
+        "stream": True,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
+
+
+def unknowing() -> Prompt:
+    """A prompt that has learnt nothing of a service yet."""
+    return Prompt(text="Count.", nonce="0a1b2c3d", model="tiny", max_tokens=8)
+
+
+STRICT = reply('{"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"]}]}', 422, JSON)
+
+
+@pytest.mark.parametrize(("protocol", "path"), [("openai-chat", CHAT), ("openai-completions", COMPLETIONS)])
+def test_a_strict_server_is_asked_without_stream_options_from_then_on(protocol: str, path: str, stage: Stage) -> None:
+    service = stage.serve({f"POST {path}": in_turn(STRICT, GOOD)})
+    prompt = unknowing()
+
+    answers = [text(heard(protocol, service, prompt)) for _ in range(2)]
+
+    first, *others = (json.loads(request.body) for request in service.requests)
+    del first["stream_options"]
+    assert answers[0] == answers[1]
+    assert others == [first, first]
+
+
+def test_a_model_without_a_chat_template_is_asked_once_more_and_has_failed(stage: Stage) -> None:
+    missing = "As of transformers v4.44, default chat template is no longer allowed"
+    refusal = reply(json.dumps({"error": {"message": missing, "type": "BadRequestError", "code": 400}}), 400, JSON)
+    service = chatting(stage, refusal)
+
+    assert fault("openai-chat", service, unknowing()) is Failure.STATUS_4XX
+    assert len(service.requests) == 2
+
+
+def test_a_strict_server_is_asked_twice_in_one_attempt(stage: Stage) -> None:
+    service = chatting(stage, in_turn(STRICT, GOOD))
+
+    attempt = asyncio.run(attempted(service))
+
+    assert attempt.failed is None
+    assert attempt.answer.text == "The answer is four."
+    assert attempt.first_token is not None
+    assert set(attempt.phases) == {"resolve", "connect", "send", "wait", "stream"}
+
+
+def test_a_strict_server_that_says_nothing_the_second_time_is_late_by_the_one_deadline(stage: Stage) -> None:
+    service = chatting(stage, in_turn(STRICT, script(FOREVER)))
+
+    attempt = asyncio.run(attempted(service, first_token=0.3))
+
+    assert attempt.failed is not None
+    assert attempt.failed.failure is Failure.TIMEOUT_FIRST_TOKEN
+
+
+async def attempted(service: Service, first_token: float = 20.0) -> Attempt:
+    """One attempt at a service."""
+    async with client(service.url) as asking:
+        limits = Limits(first_token=first_token, stall=20.0, total=20.0)
+        return await ask(PROTOCOLS["openai-chat"], asking, unknowing(), limits)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """The answer of a real server, and what it holds."""
@@ -109,10 +195,10 @@ class Recorded:
 
 
 RECORDED = {
-    "llama-server, without usage": Recorded(
+    "llama-server, its timings for want of usage": Recorded(
         name="llama-server-0.7.0/chat_stream",
         text="quihello prompt(Xhello prompt(XhelloA=PW brprom",
-        usage=None,
+        usage=Usage(prompt=19, output=16, cached=0),
         pieces=16,
     ),
     "llama-server, usage last": Recorded(
@@ -137,13 +223,13 @@ RECORDED = {
     "litserve, a role with every piece": Recorded(
         name="litserve-openai-0.2.19/chat_stream_usage",
         text="hello from litserve streaming tokens ",
-        usage=Usage(prompt=0, output=0),
+        usage=None,
         pieces=5,
     ),
     "litserve, not streamed": Recorded(
         name="litserve-openai-0.2.19/chat_nostream",
         text="hello from litserve streaming tokens ",
-        usage=Usage(prompt=0, output=0),
+        usage=None,
         pieces=1,
     ),
 }
@@ -173,6 +259,37 @@ def test_the_refusal_of_a_real_server_has_its_reason(name: str, protocol: str, f
     assert fault(protocol, service) is failure
 
 
+@pytest.mark.parametrize(
+    ("name", "protocol", "expected"),
+    [
+        ("chat_stream_logprobs", "openai-chat", [-0.7504943609, -0.5119159222, -0.6820061803, -0.0244806726]),
+        (
+            "completions_stream_logprobs",
+            "openai-completions",
+            [-0.0048696161, -0.0785978585, -0.2446178794, -0.4657768],
+        ),
+    ],
+)
+def test_how_probable_each_token_was_is_heard_where_a_real_server_tells_it(
+    name: str, protocol: str, expected: list[float], stage: Stage
+) -> None:
+    service = stage.serve(recorded(f"llama-server-0.7.0/{name}"))
+
+    said = heard(protocol, service)
+
+    assert [logprob for delta in said for logprob in delta.logprobs] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("none", [None, "high", True, float("nan"), float("-inf"), 10**400])
+def test_what_is_no_probability_is_left_out(none: object, stage: Stage) -> None:
+    told = {"tokens": ["fo", "ur"], "token_logprobs": [none, -0.5]}
+    answer = stream(frame({"choices": [{"text": "four", "logprobs": told, "finish_reason": "stop"}]}))
+
+    (said,) = heard("openai-completions", stage.serve({f"POST {COMPLETIONS}": answer}))
+
+    assert said.logprobs == (-0.5,)
+
+
 def test_an_answer_in_one_body_is_whole_and_a_piece_of_a_stream_is_not(stage: Stage) -> None:
     streamed = heard("openai-chat", chatting(stage, GOOD))
     at_once = heard("openai-chat", stage.serve(recorded("llama-server-0.7.0/chat_nostream")))
@@ -187,11 +304,62 @@ def test_a_role_alone_says_nothing(stage: Stage) -> None:
     assert [delta.spoken for delta in said] == [False, True, True, True, False, False]
 
 
-@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "thinking"])
 def test_a_thought_is_no_text(name: str, stage: Stage) -> None:
     (_role, thought, *_) = heard("openai-chat", saying(stage, piece(**{name: "hm"}), *WORDS))
 
     assert (thought.reasoning, thought.text, thought.spoken) == ("hm", "", True)
+
+
+def test_a_thought_that_has_two_names_is_thought_once(stage: Stage) -> None:
+    (_role, thought, *_) = heard("openai-chat", saying(stage, piece(reasoning="hm", reasoning_content="hm")))
+
+    assert thought.reasoning == "hm"
+
+
+def test_a_thought_may_be_a_part_of_the_content(stage: Stage) -> None:
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "four"}]
+
+    (_role, said, *_) = heard("openai-chat", saying(stage, piece(content=parts)))
+
+    assert (said.reasoning, said.text) == ("hm", "four")
+
+
+THOUGHT_ALOUD = {
+    "a mark a piece": (["<think>", "hm", "</think>", "four"], "<think>hm</think>", "four"),
+    "all in one piece": (["<think>hm</think>four"], "<think>hm</think>", "four"),
+    "letter by letter": (list("<think>hm</think>four"), "<think>hm</think>", "four"),
+    "after an empty line": (["\n", "\n<th", "ink>hm</th", "ink>four"], "<think>hm</think>", "\n\nfour"),
+    "never ended": (["<think>", "hm </", "thin"], "<think>hm </thin", ""),
+    "nothing thought": (["<think></think>", "four"], "<think></think>", "four"),
+    "another mark": (["<", "b>four</b>"], "", "<b>four</b>"),
+    "too late": (["four: ", "<think>hm</think>"], "", "four: <think>hm</think>"),
+    "half a mark": (["<thi"], "", "<thi"),
+    "a mark in the thought": (["<think><think></thi</think>four"], "<think><think></thi</think>", "four"),
+}
+
+
+@pytest.mark.parametrize(("pieces", "thought", "answer"), THOUGHT_ALOUD.values(), ids=THOUGHT_ALOUD)
+def test_what_is_thought_aloud_is_no_text(pieces: list[str], thought: str, answer: str, stage: Stage) -> None:
+    said = heard("openai-chat", saying(stage, *(piece(content=content) for content in pieces)))
+
+    assert ("".join(delta.reasoning for delta in said), text(said)) == (thought, answer)
+
+
+def test_what_is_thought_aloud_in_one_body_is_no_text(stage: Stage) -> None:
+    document = {"choices": [{"message": {"content": "<think>hm</think>four"}, "finish_reason": "stop"}]}
+
+    (said,) = heard("openai-chat", chatting(stage, reply(json.dumps(document), 200, JSON)))
+
+    assert (said.reasoning, said.text) == ("<think>hm</think>", "four")
+
+
+def test_half_a_mark_in_one_body_is_text(stage: Stage) -> None:
+    document = {"choices": [{"message": {"content": "<thi"}}]}
+
+    (said,) = heard("openai-chat", chatting(stage, reply(json.dumps(document), 200, JSON)))
+
+    assert (said.text, said.whole) == ("<thi", True)
 
 
 def test_the_call_of_a_tool_is_said_in_its_name_and_its_arguments(stage: Stage) -> None:
@@ -229,6 +397,10 @@ def test_an_answer_without_its_end_was_cut(stage: Stage) -> None:
         pytest.param(frame({"error": {"message": "CUDA out of memory"}}), id="in an object"),
         pytest.param(frame({"error": "CUDA out of memory"}), id="in a text"),
         pytest.param(frame({"error": {}}), id="in nothing"),
+        pytest.param(frame({"error": "CUDA out of memory", "error_type": "generation"}), id="with its type"),
+        pytest.param(b'data: {"error": "expected "}" here"}\n\n', id="in words that make it no JSON"),
+        pytest.param(b'data: {"error": "CUDA out\nof memory"}\n\n', id="in two lines that make it no JSON"),
+        pytest.param(b'{"error":"CUDA out of memory"}\n', id="in no event"),
         pytest.param(frame({"object": "error", "message": "CUDA out of memory"}), id="flat"),
         pytest.param(b'event: error\ndata: {"message": "CUDA out of memory"}\n\n', id="by its name"),
         pytest.param(b"event: error\ndata: CUDA out of memory\n\n", id="by its name, in words"),
@@ -245,6 +417,11 @@ def test_an_error_inside_an_answer_is_its_failure(event: bytes, stage: Stage) ->
 )
 def test_a_frame_of_another_make_is_invalid(document: object, stage: Stage) -> None:
     assert fault("openai-chat", saying(stage, frame(document))) is Failure.INVALID
+
+
+@pytest.mark.parametrize("error", [{"error": {"message": "x"}}, {"error": "x"}, {"object": "error", "message": "x"}])
+def test_an_error_in_one_body_is_its_failure(error: object, stage: Stage) -> None:
+    assert fault("openai-chat", chatting(stage, reply(json.dumps(error), 200, JSON))) is Failure.STREAM_ERROR
 
 
 @pytest.mark.parametrize("none", [None, "", False])
@@ -267,6 +444,48 @@ def test_the_last_usage_may_come_with_no_choice_and_after_others(stage: Stage) -
     said = heard("openai-chat", saying(stage, piece(usage=None, content="four"), last(7)))
 
     assert usage(said) == Usage(prompt=9, output=7)
+
+
+def test_usage_may_come_with_every_piece_and_grows(stage: Stage) -> None:
+    pieces = [piece(content=word, usage=spent(tokens)) for word, tokens in (("fo", 1), ("ur", 3))]
+
+    said = heard("openai-chat", saying(stage, *pieces))
+
+    assert usage(said) == Usage(prompt=9, output=3)
+
+
+def test_usage_may_come_with_the_piece_that_ends_the_answer(stage: Stage) -> None:
+    service = chatting(stage, stream(*WORDS, piece(finish="stop", usage=spent(3))))
+
+    assert usage(heard("openai-chat", service)) == Usage(prompt=9, output=3)
+
+
+@pytest.mark.parametrize("nothing", [None, {}, [], {"completion_tokens": None}, {"total_tokens": 12}])
+def test_a_place_for_usage_without_any_leaves_what_was_told(nothing: object, stage: Stage) -> None:
+    said = heard("openai-chat", saying(stage, last(7), frame({"choices": [], "usage": nothing})))
+
+    assert usage(said) == Usage(prompt=9, output=7)
+
+
+TIMINGS = {"prompt_n": 4, "cache_n": 15, "predicted_n": 8, "predicted_ms": 0.5}
+
+
+def test_timings_are_usage_where_there_is_none(stage: Stage) -> None:
+    said = heard("openai-chat", saying(stage, frame({"choices": [], "usage": None, "timings": TIMINGS})))
+
+    assert usage(said) == Usage(prompt=19, output=8, cached=15)
+
+
+def test_usage_is_believed_before_timings(stage: Stage) -> None:
+    said = heard("openai-chat", saying(stage, frame({"choices": [], "usage": spent(7), "timings": TIMINGS})))
+
+    assert usage(said) == Usage(prompt=9, output=7)
+
+
+def test_timings_that_leave_the_cache_out_do_not_tell_the_prompt(stage: Stage) -> None:
+    said = heard("openai-chat", saying(stage, frame({"timings": {"prompt_n": 4, "predicted_n": 8}})))
+
+    assert usage(said) == Usage(output=8)
 
 
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "Text/HTML"])
@@ -293,6 +512,7 @@ def test_a_long_answer_in_one_body_is_judged_apart_and_the_same(stage: Stage) ->
 
 NAMES = [
     *("choices", "delta", "message", "content", "text", "reasoning", "reasoning_content", "finish_reason"),
+    *("thinking", "logprobs", "logprob", "token_logprobs", "timings", "prompt_n", "cache_n", "predicted_n"),
     *("tool_calls", "function", "name", "arguments", "error", "object"),
     *("usage", "prompt_tokens", "completion_tokens", "prompt_tokens_details", "cached_tokens"),
 ]
@@ -302,10 +522,17 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
     max_leaves=10,
 )
-deltas = st.fixed_dictionaries({}, optional=dict.fromkeys(("content", "reasoning", "tool_calls"), anything))
-choices = st.fixed_dictionaries({}, optional={"delta": deltas | anything, "text": anything, "finish_reason": scalars})
+aloud = st.text(st.sampled_from("<think>/ ") | st.characters(), max_size=12)
+deltas = st.fixed_dictionaries({}, optional=dict.fromkeys(("content", "reasoning", "tool_calls"), anything | aloud))
+choices = st.fixed_dictionaries(
+    {},
+    optional={"delta": deltas | anything, "text": anything | aloud, "logprobs": anything, "finish_reason": scalars},
+)
 frames = st.fixed_dictionaries(
-    {}, optional={"choices": st.lists(choices | anything, max_size=2) | anything, "usage": anything, "error": scalars}
+    {},
+    optional={"choices": st.lists(choices | anything, max_size=2) | anything}
+    | dict.fromkeys(("usage", "timings"), anything)
+    | {"error": scalars},
 )
 documents = (frames | anything).map(lambda document: json.dumps(document).encode())
 lines = (documents | st.binary(max_size=20) | st.just(b"[DONE]")).map(lambda line: b"data: " + line + b"\n\n")
@@ -330,3 +557,24 @@ def test_no_stream_does_worse_than_fail(body: bytes) -> None:
 @given(body=documents | st.binary(max_size=40))
 def test_no_body_does_worse_than_fail(body: bytes) -> None:
     endured(body, "application/json")
+
+
+marks = st.lists(st.sampled_from(["<think>", "</think>", "<", "th", "ink>", "</", "four", " ", "\n"]), max_size=8)
+
+
+@settings(deadline=None, max_examples=200)
+@given(words=marks, cuts=st.lists(st.integers(0, 40), max_size=6))
+def test_what_is_thought_aloud_does_not_hang_on_where_it_is_cut(words: list[str], cuts: list[int]) -> None:
+    content = "".join(words)
+    places = sorted({0, *(min(cut, len(content)) for cut in cuts), len(content)})
+    pieces = [content[start:end] for start, end in pairwise(places)]
+
+    in_pieces, at_once = (
+        heard_at_once("openai-chat", b"".join([*(piece(content=part) for part in parts), STOP, DONE]), SSE)
+        for parts in (pieces, [content])
+    )
+
+    assert text(in_pieces) == text(at_once)
+    thoughts = ["".join(delta.reasoning for delta in said) for said in (in_pieces, at_once)]
+    assert thoughts[0] == thoughts[1]
+    assert len(thoughts[0]) + len(text(in_pieces)) == len(content)

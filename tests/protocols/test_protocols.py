@@ -11,6 +11,9 @@ from tests.services.scripted import Stage
 ANSWERS = {
     "openai-chat": (["llama-server-0.7.0/chat_stream_usage"], Prompt(), "Fquihello the servser pr f"),
     "openai-completions": (["llama-server-0.7.0/completions_stream"], Prompt(), " the servserquqW the serv"),
+    "openai-embeddings": (["llama-server-0.7.0/embeddings"], Prompt(), ""),
+    "openai-images": (["fastapi-image/openai_images"], Prompt(), ""),
+    "rerank": (["llama-server-0.7.0/rerank"], Prompt(documents=("hi", "The giant panda is a bear.")), ""),
     "tgi": (["tgi-from-reference/generate_stream"], Prompt(), " Hello, wörld!"),
     "ollama": (["ollama-from-reference/chat"], Prompt(), "Hello, wörld!"),
     "ollama-embed": (["ollama-from-reference/embed"], Prompt(), ""),
@@ -36,3 +39,4 @@ def test_a_protocol_understands_the_answer_of_a_real_server(protocol: str, stage
     said = heard(protocol, service, prompt)
 
     assert text(said) == expected
+    assert any(delta.spoken for delta in said)

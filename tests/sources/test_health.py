@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from exporter.paths import Json
 from exporter.reading import Reading
-from exporter.sources.health import Certificate, Expectation, Health, HealthEndpoint, verdict
+from exporter.sources.health import Asked, Certificate, Expectation, Health, HealthEndpoint, verdict
 from exporter.threads import JUDGED_HERE
 from exporter.watch import Clock, Watch
 from exporter.wire import Failed, Failure
@@ -35,7 +35,11 @@ def serving(stage: Stage, answer: Answer, tls: ssl.SSLContext | None = None) -> 
 def endpoint(asking: httpx.AsyncClient, url: str, expected: Expectation = ANY, timeout: float = 10.0) -> HealthEndpoint:
     """The source of one service's health."""
     request = httpx.Request("GET", f"{url}/health", headers={"X-Key": "key"})
-    return HealthEndpoint(asking, request, target="chat", expected=expected, timeout=timeout)
+
+    async def asked() -> Asked:
+        return Asked(requests=[request], timeout=timeout)
+
+    return HealthEndpoint(asking, asked, target="chat", expected=expected)
 
 
 def read(

@@ -12,7 +12,7 @@ from threading import Event
 import pytest
 
 from exporter.ask import Limits
-from exporter.engines import recognised
+from exporter.engines import recognised, skipped
 from exporter.protocols import PROTOCOLS
 from exporter.reading import Reading
 from exporter.sources.prompt import AUTO_INTERVAL, LONGEST_INTERVAL, Answers, Pace, Prompting, Questions, Service
@@ -60,7 +60,7 @@ class Asked:
         async with client(self._server.url) as asking:
             recognise = partial(recognised, asking, {}, protocol=self._protocol, model=self._model)
             questions = Questions(prompts=self._prompts, limits=LIMITS, pace=self._pace, dialects=PROTOCOLS)
-            source = Prompting(asking, questions, recognise, target="chat")
+            source = Prompting(asking, questions, recognise, partial(skipped, asking, {}), target="chat")
             return [[said async for said in source.read()][-1] for _ in range(looks)]
 
 
@@ -129,9 +129,8 @@ def test_an_attempt_is_counted_while_the_service_is_silent(stage: Stage) -> None
     async def meanwhile() -> Sequence[Reading]:
         async with client(server.url) as asking:
             questions = Questions(prompts=(Prompt(text="Count."),), limits=LIMITS, pace=OFTEN, dialects=PROTOCOLS)
-            source = Prompting(
-                asking, questions, partial(recognised, asking, {}, protocol=None, model=None), target="chat"
-            )
+            recognise = partial(recognised, asking, {}, protocol=None, model=None)
+            source = Prompting(asking, questions, recognise, partial(skipped, asking, {}), target="chat")
             watch = Watch(source.read, Clock(every=source.interval, timeout=20.0), source="prompt", target="chat")
             look = asyncio.create_task(watch.once())
             assert await asyncio.to_thread(begun.wait, 5)
@@ -279,7 +278,7 @@ def test_a_service_that_is_not_recognised_is_never_sent_a_prompt(stage: Stage) -
 
     assert said == [[Service(target="chat")]] * 3
     assert server.asked("POST") == []
-    assert len(server.asked("GET")) == 3
+    assert len(server.asked("GET", "/")) == 3
 
 
 def test_a_service_that_is_recognised_later_is_asked_from_then_on(stage: Stage) -> None:
@@ -289,7 +288,7 @@ def test_a_service_that_is_recognised_later_is_asked_from_then_on(stage: Stage) 
 
     assert [service.protocol for service in services(said)] == ["", "openai-chat", "openai-chat"]
     assert [answer.attempts for answer in answers_of(said)] == [1, 2]
-    assert len(server.asked("GET")) == 2
+    assert len(server.asked("GET", "/")) == 2
 
 
 @pytest.mark.parametrize(
@@ -308,7 +307,7 @@ def test_a_service_is_looked_at_again_when_it_may_have_changed(
 
     Asked(server)(4)
 
-    assert len(server.asked("GET")) == looks
+    assert len(server.asked("GET", "/")) == looks
 
 
 def test_another_model_is_asked_once_it_is_listed(stage: Stage) -> None:
@@ -390,7 +389,7 @@ def test_changes_are_told_and_nothing_else(stage: Stage, logged: Callable[[], Se
     Asked(server)(6)
 
     assert [line.split(":")[0] for line in logged()] == [
-        "INFO openai-chat by its answer to GET /v1/models",
+        "INFO openai-chat by a list of models in its answer to GET /v1/models",
         "INFO prompt is answered",
         "WARNING prompt fails",
         "INFO prompt is answered",

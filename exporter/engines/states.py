@@ -1,0 +1,92 @@
+"""What an engine says of its own state: in its health answers, and where a prompt would wake or load a model."""
+
+import re
+from contextlib import suppress
+from http import HTTPStatus
+
+from exporter.engines.row import Condition, Judge, Reply, Skip
+from exporter.engines.signs import LONGEST, listed
+from exporter.paths import Json
+from exporter.wire import Failed, Failure, parsed, refusal
+
+
+def ordinary(status: int, body: bytes) -> Condition | None:
+    """What a health answer means where nothing more is known of the engine."""
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return Condition.READY
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return None
+    return Condition.LOADING if refusal(status, body) is Failure.LOADING else Condition.UNHEALTHY
+
+
+def with_status(**meanings: Condition) -> Judge:
+    """What a health answer means whose field `status` has these words of its own."""
+
+    def condition(status: int, body: bytes) -> Condition | None:
+        word = _document(body).value("status")
+        return meanings.get(word.lower(), ordinary(status, body)) if isinstance(word, str) else ordinary(status, body)
+
+    return condition
+
+
+def with_words(status: int, pattern: bytes, meaning: Condition) -> Judge:
+    """What a health answer means that has this meaning where status and body are these."""
+    words = re.compile(pattern, re.IGNORECASE)
+
+    def condition(answered: int, body: bytes) -> Condition | None:
+        return meaning if answered == status and words.search(body) else ordinary(answered, body)
+
+    return condition
+
+
+def asleep_by_props(body: bytes, _model: str) -> Skip | None:
+    """What llama-server's `/props` says against a prompt."""
+    props = _document(body)
+    if props.value("error.message") == "Loading model":
+        return Skip.LOADING
+    return Skip.ASLEEP if props.value("is_sleeping") is True else None
+
+
+def unloaded_by_router(body: bytes, model: str) -> Skip | None:
+    """What the list of a llama-server that routes to several models says against a prompt to this one."""
+    status = {str(it["id"]): Reply(document=it).value("status.value") for it in listed(_document(body))}
+    meanings = {"loaded": None, "loading": Skip.LOADING, "sleeping": Skip.ASLEEP}
+    if not model:
+        return None if not status or {"loaded", None} & set(map(_word, status.values())) else Skip.UNLOADED
+    value = _word(status.get(model))
+    return None if value is None else meanings.get(value, Skip.UNLOADED)
+
+
+def unloaded_by_ollama(body: bytes, model: str) -> Skip | None:
+    """What Ollama's `/api/ps` says against a prompt to this model."""
+    loaded = _document(body).value("models")
+    if not isinstance(loaded, list):
+        return None
+    names = {str(it.get(key)) for it in loaded if isinstance(it, dict) for key in ("name", "model")}
+    return None if (names if not model else names & {model, f"{model}:latest"}) else Skip.UNLOADED
+
+
+def asleep_by_metrics(body: bytes, _model: str) -> Skip | None:
+    """What vLLM's metrics say against a prompt: none of its engines is awake."""
+    awake = [
+        line.rpartition(b" ")[2]
+        for line in body.splitlines()
+        if line.startswith(b"vllm:engine_sleep_state{") and b'sleep_state="awake"' in line
+    ]
+    return Skip.ASLEEP if awake and not any(value.strip(b"0.") for value in awake) else None
+
+
+def asleep_by_health(body: bytes, _model: str) -> Skip | None:
+    """What LMDeploy's `/health` says against a prompt."""
+    return Skip.ASLEEP if _document(body).value("status") == "sleeping" else None
+
+
+def _document(body: bytes) -> Reply:
+    with suppress(Failed):
+        if len(body) <= LONGEST:
+            return Reply(status=HTTPStatus.OK, document=parsed(body))
+    return Reply()
+
+
+def _word(value: Json) -> str | None:
+    return value if isinstance(value, str) else None
