@@ -39,6 +39,10 @@ class Attempt:
     buffered: bool | None = None
     merged_reads: int = 0
     answer: Answer = field(default_factory=Answer)
+    logprob: float | None = None
+    """Mean log-probability of the answer's tokens, as the checks tell it."""
+    similarity: float | None = None
+    """Cosine against the golden vector, as the checks tell it."""
 
     @property
     def tokens_per_second(self) -> float | None:

@@ -273,6 +273,12 @@ class Dialect:
 
     ask: Protocol
     streams: bool
+    chats: bool = False
+    """Whether a question is answered in words, so that a sum can be asked."""
+    ranks: bool = False
+    """Whether it orders documents."""
+    tensors: bool = False
+    """Whether its vectors may be outputs of any kind, rather than embeddings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

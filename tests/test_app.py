@@ -13,10 +13,11 @@ from typing import TypeVar
 import pytest
 
 from exporter import __version__, sources, watch
-from exporter.app import CATALOG, Site, health_of, process_of, prompt_of, watches
+from exporter.app import CATALOG, sites, watches
 from exporter.lookup import Neighbours
 from exporter.reading import Reading
 from exporter.settings import Settings, load
+from exporter.site import Site, health_of, process_of, prompt_of
 from exporter.sources.health import Certificate, Health
 from exporter.sources.process import Process
 from exporter.sources.prompt import Answers, Service
@@ -257,48 +258,52 @@ def test_every_metric_has_its_words() -> None:
     assert [entry.name for entry in entries if not entry.help.endswith(".")] == []
 
 
+def watched(settings: Settings) -> Iterator[Watch]:
+    return watches(settings, sites(settings))
+
+
 def collections(watching: Sequence[Watch]) -> Counter[tuple[str, str]]:
     return Counter((each.collection.source, each.collection.target) for each in watching)
 
 
 def test_what_is_switched_off_is_not_read() -> None:
     off = {"enabled": False}
-    quiet = {"name": "quiet", "url": "http://a", "health": off, "prompt": off}
+    quiet = {"name": "quiet", "url": "http://a", "health": off, "prompt": off, "server": off}
 
-    watching = tuple(watches(given(quiet, {"name": "loud", "url": "http://b"}, gpu=off, host=off)))
+    watching = tuple(watched(given(quiet, {"name": "loud", "url": "http://b"}, gpu=off, host=off)))
 
     assert collections(watching) == Counter(
-        [("process", "quiet"), ("prompt", "loud"), ("health", "loud"), ("process", "loud")]
+        [("process", "quiet"), ("prompt", "loud"), ("health", "loud"), ("server", "loud"), ("process", "loud")]
     )
 
 
 def test_gpus_and_host_are_read_once_however_many_services_there_are() -> None:
-    watching = tuple(watches(given(*({"name": str(number), "url": f"http://s{number}"} for number in range(100)))))
+    watching = tuple(watched(given(*({"name": str(number), "url": f"http://s{number}"} for number in range(100)))))
 
-    assert len(watching) == 2 + 3 * 100
+    assert len(watching) == 2 + 4 * 100
     assert collections(watching)["gpu", ""] == collections(watching)["host", ""] == 1
 
 
 def test_the_turns_of_all_services_are_spread_over_each_round() -> None:
     targets = [{"name": str(number), "url": f"http://s{number}", "health": {"every": 10}} for number in range(4)]
 
-    turns = [each.clock.first_after for each in watches(given(*targets)) if each.collection.source == "health"]
+    turns = [each.clock.first_after for each in watched(given(*targets)) if each.collection.source == "health"]
 
     assert turns == [0.0, 2.5, 5.0, 7.5]
 
 
 def test_only_prompts_are_jittered_so_that_everything_else_is_regular() -> None:
-    watching = tuple(watches(given({"url": "http://a", "prompt": {"jitter": 0.3}})))
+    watching = tuple(watched(given({"url": "http://a", "prompt": {"jitter": 0.3}})))
 
     jitters = {each.collection.source: each.clock.jitter for each in watching}
 
-    assert jitters == {"gpu": 0, "host": 0, "health": 0, "process": 0, "prompt": 0.3}
+    assert jitters == {"gpu": 0, "host": 0, "health": 0, "process": 0, "server": 0, "prompt": 0.3}
 
 
 def test_no_look_is_ended_before_its_own_deadlines() -> None:
     slow = {"url": "http://a", "health": {"timeout": "90s"}, "prompt": {"timeout": "10m"}}
 
-    timeouts = {each.collection.source: each.clock.timeout for each in watches(given(slow))}
+    timeouts = {each.collection.source: each.clock.timeout for each in watched(given(slow))}
 
     assert timeouts["health"] > 90
     assert timeouts["prompt"] > 600

@@ -13,37 +13,55 @@ ROOT = Path(__file__).parent.parent / "exporter"
 FLOORS = (
     ("reading", "paths", "sockets", "log", "figures"),
     ("wire", "clock", "threads", "nvml", "web", "normal", "vocabularies"),
-    ("ask", "checks", "exchange", "forms", "lookup"),
+    ("pace",),
+    ("exchange", "forms", "lookup", "ask"),
+    ("checks",),
     ("exposition", "page", "watch", "protocols", "sources"),
     ("protocols.__init__", "engines"),
     ("settings",),
+    ("site",),
     ("app",),
     ("commands",),
     ("__main__",),
 )
 
 DOORS = {
+    "PIL": {"checks.images"},
     "aiohappyeyeballs": {"clock"},
     "h11": {"web"},
     "httpcore": {"clock", "wire"},
     "httpx": {
-        *("ask", "app", "clock", "engines", "exchange", "protocols", "wire"),
+        *("ask", "clock", "engines", "exchange", "protocols", "site", "wire"),
         *("sources.health", "sources.prompt", "sources.server"),
     },
     "jsonpath": {"paths"},
+    "jsonschema": {"checks.schema"},
     "prometheus_client": {"exposition", "sources.server"},
     "psutil": {"sources.host", "sources.process"},
     "pydantic": {"settings"},
     "pydantic_core": {"settings"},
     "pydantic_settings": {"settings"},
     "pynvml": {"nvml"},
+    "re2": {"checks.pattern"},
+    "referencing": {"checks.schema"},
     "uvicorn": {"web"},
     "uvloop": {"__main__"},
     "yaml": {"commands", "settings"},
 }
 
 # Where a dependency is loaded late, since few need it and all would pay for it.
-LATE = {("paths", "jsonpath")}
+LATE = {
+    ("paths", "jsonpath"),
+    ("checks.images", "PIL.Image"),
+    ("checks.pattern", "re2"),
+    ("checks.schema", "jsonschema.exceptions.SchemaError"),
+    ("checks.schema", "jsonschema.exceptions.ValidationError"),
+    ("checks.schema", "jsonschema.validators.Draft202012Validator"),
+    ("checks.schema", "jsonschema.validators.extend"),
+    ("checks.schema", "jsonschema.validators.validator_for"),
+    ("checks.schema", "referencing.Registry"),
+    ("checks.schema", "referencing.exceptions.Unresolvable"),
+}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

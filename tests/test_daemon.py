@@ -203,7 +203,7 @@ def test_every_reason_for_a_failure_is_there_before_the_first(scene: Scene) -> N
 
 
 CLOSED: Mapping[str, set[str]] = {
-    "source": {"health", "prompt", "process"},
+    "source": {"health", "prompt", "process", "server"},
     "reason": {*Failure, *Reason, *SKIPS},
     "result": {*Lookup},
     "phase": {"resolve", "connect", "tls", "send", "wait", "stream"},

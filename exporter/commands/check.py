@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import yaml
 
-from exporter.app import Site, health_of, prompt_of
 from exporter.lookup import Neighbours
 from exporter.reading import Reading
 from exporter.settings import Settings, Target
+from exporter.site import Site, health_of, prompt_of
 from exporter.sources.health import Health
 from exporter.sources.prompt import Answers, Service
 from exporter.wire import Failed, Failure

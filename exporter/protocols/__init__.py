@@ -13,16 +13,16 @@ from exporter.protocols.tgi import tgi
 from exporter.wire import Dialect
 
 PROTOCOLS: Mapping[str, Dialect] = {
-    "openai-chat": Dialect(ask=openai.chat, streams=True),
+    "openai-chat": Dialect(ask=openai.chat, streams=True, chats=True),
     "openai-completions": Dialect(ask=openai.completions, streams=True),
     "openai-embeddings": Dialect(ask=embeddings, streams=False),
     "openai-images": Dialect(ask=images, streams=False),
-    "rerank": Dialect(ask=rerank, streams=False),
-    "tgi": Dialect(ask=tgi, streams=True),
-    "ollama": Dialect(ask=ollama.chat, streams=True),
+    "rerank": Dialect(ask=rerank, streams=False, ranks=True),
+    "tgi": Dialect(ask=tgi, streams=True, chats=True),
+    "ollama": Dialect(ask=ollama.chat, streams=True, chats=True),
     "ollama-embed": Dialect(ask=ollama.embed, streams=False),
     "gradio": Dialect(ask=gradio, streams=True),
-    "kserve": Dialect(ask=kserve.infer, streams=False),
+    "kserve": Dialect(ask=kserve.infer, streams=False, tensors=True),
     "triton-generate": Dialect(ask=kserve.generate, streams=True),
     "tei": Dialect(ask=tei, streams=False),
     "plain": Dialect(ask=plain, streams=False),

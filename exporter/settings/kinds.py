@@ -127,6 +127,10 @@ Jitter = Annotated[float, Number, Field(ge=0, lt=1)]
 Count = Annotated[int, Number, Field(ge=1)]
 Port = Annotated[int, Number, Field(ge=1, le=65535)]
 Status = Annotated[int, Number, Field(ge=100, le=599)]
+Index = Annotated[int, Number, Field(ge=0)]
+Finite = Annotated[float, Number, Field(allow_inf_nan=False)]
+Amount = Annotated[float, Number, Field(ge=0, allow_inf_nan=False)]
+Cosine = Annotated[float, Number, Field(ge=-1, le=1)]
 Switch = Annotated[bool, WithJsonSchema({"enum": ON_OFF})]
 
 
@@ -188,19 +192,28 @@ def _from_json(text: str) -> object:
     return value
 
 
-def _mapping(value: object) -> object:
+def decoded(value: object) -> object:
+    """What a text holds as JSON, the text itself where it holds none; any other value as it is."""
     return _from_json(value) if isinstance(value, str) else value
 
 
-def _json(value: object) -> object:
-    """Any JSON, or its text."""
+def json_alone(value: object) -> object:
+    """A value as it is; raises ValueError where JSON has no such value."""
     try:
-        if isinstance(value, str):
-            return json.loads(value)
         json.dumps(value, allow_nan=False)
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError("JSON") from error
     return value
+
+
+def _json(value: object) -> object:
+    """Any JSON, or its text."""
+    if not isinstance(value, str):
+        return json_alone(value)
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("JSON") from error
 
 
 def _json_path(text: str) -> str:
@@ -213,7 +226,7 @@ def _json_path(text: str) -> str:
 
 Json = Annotated[JsonValue, BeforeValidator(_json)]
 JsonPathText = Annotated[str, AfterValidator(_json_path)]
-FromJson = BeforeValidator(_mapping)
+FromJson = BeforeValidator(decoded)
 
 
 def sendable(secret: SecretStr) -> SecretStr:
@@ -249,13 +262,14 @@ def _certificates(file: str) -> str:
 CaFile = Annotated[Text, AfterValidator(_certificates)]
 
 
-def one_of(*later: str) -> BeforeValidator:
-    """Words in any case, of which some are known and not in this version."""
+def _lowered(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
-    def told(value: object) -> object:
-        word = value.lower() if isinstance(value, str) else value
-        if word in later:
-            raise Later
-        return word
 
-    return BeforeValidator(told)
+def _none(value: object) -> object:
+    return "none" if str(value).lower() in OPEN_WORDS["none"] else value
+
+
+AnyCase = BeforeValidator(_lowered)
+NoneIsAWord = BeforeValidator(_none)
+"""For words of which none is one."""

@@ -9,12 +9,7 @@ NAMES = frozenset(
         "process.unit",
         "process.pid_file",
         "process.cmdline",
-        "prompt.cases.checks",
-        "prompt.daily_token_budget",
-        "prompt.skip_when_waiting_above",
-        "checks",
         "objectives",
-        "server",
         "verdict",
         "targets_files",
         "gpu.devices",
@@ -26,50 +21,6 @@ NAMES = frozenset(
         "web.enable_lifecycle",
         "web.show_answers",
     }
-)
-
-PROTOCOLS = (
-    "openai-embeddings",
-    "openai-images",
-    "rerank",
-    "tgi",
-    "ollama",
-    "ollama-embed",
-    "gradio",
-    "kserve",
-    "triton-generate",
-    "tei",
-)
-
-ENGINES = (
-    "vllm",
-    "vllm-omni",
-    "sglang",
-    "sglang-diffusion",
-    "tgi",
-    "tei",
-    "transformers",
-    "llama-server",
-    "llama-cpp-python",
-    "ollama",
-    "triton",
-    "triton-openai",
-    "mlserver",
-    "kserve",
-    "trtllm",
-    "nim",
-    "lmdeploy",
-    "gradio",
-    "a1111",
-    "comfyui",
-    "ray-serve",
-    "bentoml",
-    "litserve",
-    "infinity",
-    "torchserve",
-    "fastapi",
-    "flask",
-    "unknown",
 )
 
 

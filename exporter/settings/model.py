@@ -1,49 +1,70 @@
 """Everything an operator may set: one field with its kind, its default as one would type it, and what it is for."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from exporter.settings import later
 from exporter.settings.addresses import ListenAddress, ServiceUrl, Url, default_name
+from exporter.settings.checks import Checks
 from exporter.settings.kinds import (
+    AnyCase,
     Auto,
     CaFile,
-    Count,
     Duration,
     FilePath,
     FromJson,
     HeaderName,
     HeaderValue,
-    Jitter,
-    Json,
     JsonPathText,
     Listed,
     LoadedKey,
     Name,
+    NoneIsAWord,
     OrNone,
     OrOff,
     Port,
-    Share,
     Status,
     Switch,
     Text,
     UrlPath,
-    one_of,
-    spelled,
 )
-from exporter.settings.sections import Contradiction, Section, overlaid, refuse
+from exporter.settings.prompt import Prompt
+from exporter.settings.sections import Contradiction, Section, overlaid, refuse, setting
+from exporter.sources.server import Publish
 
-Protocol = Literal["openai-chat", "openai-completions", "plain"]
-Method = Literal["POST", "GET", "PUT"]
+Engine = Literal[
+    "vllm",
+    "vllm-omni",
+    "sglang",
+    "sglang-diffusion",
+    "tgi",
+    "tei",
+    "transformers",
+    "llama-server",
+    "llama-cpp-python",
+    "ollama",
+    "triton",
+    "triton-openai",
+    "mlserver",
+    "kserve",
+    "trtllm",
+    "nim",
+    "lmdeploy",
+    "gradio",
+    "a1111",
+    "comfyui",
+    "ray-serve",
+    "bentoml",
+    "litserve",
+    "infinity",
+    "torchserve",
+    "fastapi",
+    "flask",
+    "unknown",
+]
 Level = Literal["debug", "info", "warning", "error"]
-
-
-def setting(default: object, description: str) -> Any:  # noqa: ANN401  the field's kind is its annotation
-    """A setting with its default as one would type it."""
-    return Field(default, description=description)
 
 
 class Expect(Section):
@@ -63,86 +84,27 @@ class Health(Section):
     url: OrNone[Url] = setting(
         "none", "Another address than the service's, where the health endpoint lives elsewhere; the path is added."
     )
-    path: Auto[UrlPath] = setting("auto", "The health endpoint's path; auto is /health.")
+    path: Auto[UrlPath] = setting("auto", "The health endpoint's path; auto is its engine's, else /health.")
     every: Duration = setting("15s", "Time between two health checks.")
-    timeout: Auto[Duration] = setting("auto", "How long one health check may take; auto is 5s.")
+    timeout: Auto[Duration] = setting("auto", "How long one health check may take; auto is its engine's, else 5s.")
     expect: Expect = Field(default_factory=Expect, description="What a healthy answer looks like.")
     values: Listed[JsonPathText] = setting((), "Numbers and booleans of the body to publish, as JSON paths.")
 
 
-class Case(Section):
-    """One of several prompts that are asked in turn; what it leaves out is as for every prompt."""
-
-    text: OrNone[Text] = setting("none", "The question.")
-    body: OrNone[Json] = setting("none", "The request of protocol plain.")
-    answer: OrNone[JsonPathText] = setting("none", "Where the answer stands in the body, a JSON path.")
-
-    @model_validator(mode="after")
-    def _asks(self) -> Self:
-        if self.text is None and self.body is None:
-            raise ValueError("a text or a body")
-        return self
-
-
-class Prompt(Section):
-    """The synthetic prompt: what is asked, how often, and how long an answer may take."""
+class Server(Section):
+    """The engine's own metrics."""
 
     enabled: Auto[Switch] = setting(
-        "auto", "Whether the service is asked; auto where it is recognised or a protocol is set."
+        "auto", "Whether they are read; auto leaves out what a look would disturb, and what is not there."
     )
-    protocol: Auto[Annotated[Protocol, one_of(*later.PROTOCOLS)]] = setting(
-        "auto", "How the service is asked; auto is openai-chat where it lists its models."
+    url: OrNone[Url] = setting(
+        "none", "Another address than the service's, where they live on another port; the path is added."
     )
-    path: Auto[UrlPath] = setting("auto", "The path that is asked; auto is the protocol's own.")
-    method: Annotated[Method, BeforeValidator(lambda word: word.upper() if isinstance(word, str) else word)] = setting(
-        "POST", "The method of protocol plain."
+    path: Auto[UrlPath] = setting("auto", "Where they stand; auto is as its engine has it.")
+    every: Duration = setting("15s", "Time between two looks at them.")
+    publish: Annotated[Publish, AnyCase, NoneIsAWord] = setting(
+        "gauges", "What is published: none, gauges (and counters), or all (histograms too)."
     )
-    every: Auto[Duration] = setting(
-        "auto", "Time between two prompts; auto is 30s, stretched up to 2m to keep to max_share."
-    )
-    max_share: Share = setting(0.02, "The share of time that prompts may take of the service, where every is auto.")
-    jitter: Jitter = setting(0.1, "How much the time between two prompts varies, so that targets do not fire together.")
-    first_token_timeout: Duration = setting("30s", "How long the first token may take.")
-    stall_timeout: Duration = setting("10s", "How long the stream may pause between two tokens.")
-    timeout: Duration = setting("60s", "How long the whole answer may take.")
-    text: Text = setting("Count from one to twenty.", "The question.")
-    max_tokens: Count = setting(16, "How many tokens are asked for.")
-    body: OrNone[Json] = setting("none", "The request of protocol plain; ${text} and ${nonce} are filled in.")
-    answer: OrNone[JsonPathText] = setting(
-        "none", "Where the answer of protocol plain stands, a JSON path; none takes the whole body."
-    )
-    cases: Listed[Case] = setting((), "Several prompts that are asked in turn instead of the one text.")
-
-    def contradictions(self) -> Iterator[Contradiction]:
-        """What does not go together here."""
-        yield from self._deadlines()
-        yield from self._plain() if self.protocol == "plain" else self._only_for_plain()
-
-    def _deadlines(self) -> Iterator[Contradiction]:
-        # Only what was typed: a shorter timeout alone is no contradiction, it ends the others' waiting too.
-        for name in sorted({"first_token_timeout", "stall_timeout"} & self.model_fields_set):
-            if getattr(self, name) > self.timeout:
-                yield (name,), f"at most prompt.timeout, {spelled(self.timeout)}"
-
-    def _plain(self) -> Iterator[Contradiction]:
-        bodies = [case.body for case in self.cases] or [self.body]
-        if self.method == "GET":
-            yield from ((place, "none, since prompt.method is GET") for place in self._given("body"))
-        elif self.body is None and None in bodies:
-            yield ("body",), "what to send, since prompt.protocol is plain and prompt.method not GET"
-
-    def _only_for_plain(self) -> Iterator[Contradiction]:
-        for place in (*self._given("body"), *self._given("answer")):
-            yield place, "none, since prompt.protocol is not plain"
-        if self.method != "POST":
-            yield ("method",), "POST, since prompt.protocol is not plain"
-
-    def _given(self, name: str) -> Iterator[tuple[str | int, ...]]:
-        if getattr(self, name) is not None:
-            yield (name,)
-        for number, case in enumerate(self.cases):
-            if getattr(case, name) is not None:
-                yield ("cases", number, name)
 
 
 class Process(Section):
@@ -171,7 +133,9 @@ class Target(Section):
 
     name: Name = setting("auto", "The service's name, unique; auto is its url's host:port, or local:port on loopback.")
     url: ServiceUrl = Field(description="Where the service is, http or https; a /v1 at the end is left out.")
-    engine: Annotated[Literal["auto"], one_of(*later.ENGINES)] = setting("auto", "What the service is; auto looks.")
+    engine: Auto[Annotated[Engine, AnyCase]] = setting(
+        "auto", "What the service is, by its name in the table of engines; auto looks."
+    )
     model: Auto[Text] = setting("auto", "The model to ask; auto is the first that the service lists.")
     api_key_file: OrNone[Text] = setting(
         "none", "A file with the service's key; ${VARIABLES} of the environment are filled in."
@@ -182,6 +146,8 @@ class Target(Section):
     tls: Tls = Field(default_factory=Tls, description="How the service proves who it is.")
     health: Health = Field(default_factory=Health, description="As at the top level, for this service alone.")
     prompt: Prompt = Field(default_factory=Prompt, description="As at the top level, for this service alone.")
+    checks: Checks = Field(default_factory=Checks, description="As at the top level, for this service alone.")
+    server: Server = Field(default_factory=Server, description="As at the top level, for this service alone.")
     process: OrOff[Process] = Field(default_factory=Process, description="As at the top level, for this service alone.")
     api_key: SkipJsonSchema[LoadedKey] = Field(None, exclude=True)
 
@@ -199,8 +165,10 @@ class Target(Section):
 
     def _contradictions(self) -> Iterator[Contradiction]:
         yield from ((("prompt", *place), expected) for place, expected in self.prompt.contradictions())
+        misjudged = self.checks.contradictions(len(self.prompt.documents))
+        yield from ((("checks", *place), expected) for place, expected in misjudged)
         yield from ((("tls", *place), expected) for place, expected in self.tls.contradictions())
-        if self.tls != Tls() and not f"{self.url} {self.health.url}".count("https://"):
+        if self.tls != Tls() and not f"{self.url} {self.health.url} {self.server.url}".count("https://"):
             yield ("tls",), "an https:// url beside it"
 
 
@@ -231,8 +199,8 @@ class Web(Section):
 class Log(Section):
     """What is told, and how it is written."""
 
-    level: Annotated[Level, one_of()] = setting("info", "The least level that is told.")
-    format: Annotated[Literal["logfmt", "json"], one_of()] = setting("logfmt", "How a line is written.")
+    level: Annotated[Level, AnyCase] = setting("info", "The least level that is told.")
+    format: Annotated[Literal["logfmt", "json"], AnyCase] = setting("logfmt", "How a line is written.")
 
 
 class Settings(Section):
@@ -241,6 +209,8 @@ class Settings(Section):
     targets: tuple[Target, ...] = Field((), description="The services.")
     health: Health = Field(default_factory=Health, description="The question for health, for every target.")
     prompt: Prompt = Field(default_factory=Prompt, description="The synthetic prompt, for every target.")
+    checks: Checks = Field(default_factory=Checks, description="What is asked of an answer, for every target.")
+    server: Server = Field(default_factory=Server, description="The engine's own metrics, for every target.")
     process: OrOff[Process] = Field(
         default_factory=Process, description="How a service's processes are found, or off; for every target."
     )
@@ -272,7 +242,7 @@ class Settings(Section):
         return self
 
 
-SHARED = ("health", "prompt", "process")
+SHARED = ("health", "prompt", "checks", "server", "process")
 """Sections that stand for every target, and may stand in a target for it alone."""
 
 

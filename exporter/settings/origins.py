@@ -169,7 +169,7 @@ def _expected(wrong: ErrorDetails, field: FieldInfo | None) -> str:
     context = wrong.get("ctx", {})
     words = [part.word for part in field.metadata if isinstance(part, Word)] if field is not None else []
     match wrong["type"]:
-        case "literal_error":
+        case "literal_error" | "enum":
             return ", ".join([*words, str(context["expected"]).replace("'", "")])
         case "value_error":
             return " or ".join([*words, str(context["error"])])

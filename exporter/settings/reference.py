@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import yaml
 from pydantic.fields import FieldInfo
 
-from exporter.settings.model import SHARED, Settings, Target
+from exporter.settings.model import SHARED, Settings
 from exporter.settings.sections import Section, is_joined, section_in
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -31,7 +31,7 @@ def reference() -> Iterator[SettingEntry]:
 def _entries(section: type[Section], above: str) -> Iterator[SettingEntry]:
     for name, field in section.settings().items():
         inner, there = section_in(field), f"{above}{name}"
-        apart = section is Target and name in SHARED  # its settings stand once, at the top level
+        apart = section is not Settings and name in SHARED  # its settings stand once, at the top level
         if inner is None or apart or field.metadata or not is_joined(field):
             yield SettingEntry(name=there, default=_default(field), description=field.description or "")
         if inner is not None and not apart:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, takewhile
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails
 
@@ -24,6 +24,11 @@ class Section(BaseModel):
     def settings(cls) -> Mapping[str, FieldInfo]:
         """Every setting by its name, as it is typed."""
         return {field.alias or name: field for name, field in cls.model_fields.items() if not field.exclude}
+
+
+def setting(default: object, description: str) -> Any:  # noqa: ANN401  the field's kind is its annotation
+    """A setting with its default as one would type it."""
+    return Field(default, description=description)
 
 
 def section_in(field: FieldInfo) -> type[Section] | None:

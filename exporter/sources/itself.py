@@ -33,6 +33,9 @@ class Itself(Reading):
         float,
         Gauge("Latest that a timer of the exporter went off within 15 s; times told meanwhile are late by as much."),
     ]
+    series_dropped: Annotated[
+        Mapping[str, int], Counter("Series left out, since a service told more than are kept of it.", by="source")
+    ]
     http_requests: Annotated[
         Mapping[tuple[str, str], int], Counter("Requests to the exporter's own pages.", by=("path", "code"))
     ]
@@ -41,10 +44,18 @@ class Itself(Reading):
 class Pulse:
     """Beats once a second on the loop it tells of, and keeps what it said last as a watch does."""
 
-    def __init__(self, *, version: str, targets: int, requests: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+    def __init__(
+        self,
+        *,
+        version: str,
+        targets: int,
+        requests: Callable[[], Mapping[tuple[str, str], int]],
+        dropped: Callable[[], Mapping[str, int]],
+    ) -> None:
         self._build = Build(version=version, python=platform.python_version())
         self._targets = targets
         self._requests = requests
+        self._dropped = dropped
         self._lags: deque[float] = deque([0.0], maxlen=REMEMBERED)
         self.latest: tuple[Reading, ...] = (self._build,)
 
@@ -59,6 +70,9 @@ class Pulse:
 
     def _say(self) -> None:
         itself = Itself(
-            targets=self._targets, scheduler_lag_seconds=max(self._lags), http_requests=dict(self._requests())
+            targets=self._targets,
+            scheduler_lag_seconds=max(self._lags),
+            series_dropped=self._dropped(),
+            http_requests=dict(self._requests()),
         )
         self.latest = (self._build, itself)

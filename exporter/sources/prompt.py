@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import statistics
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -13,7 +12,10 @@ from typing import Annotated, Self
 import httpx
 
 from exporter.ask import Attempt, Limits, ask
+from exporter.checks.canary import Canary, Sum, Trust
+from exporter.checks.judge import Checks, judge
 from exporter.exchange import merged
+from exporter.pace import Day, Pace
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Note, Reading, counted
 from exporter.wire import Dialect, Failed, Failure, Prompt, Recognition
 
@@ -116,6 +118,13 @@ class Answers(Reading):
         int | None, Counter("Reads that brought several pieces, which then share one stamp; absent without streaming.")
     ] = None
     answer_bytes: Annotated[int | None, Gauge("Size of the last answer; absent after a failure.")] = None
+    answer_logprob: Annotated[
+        float | None,
+        Gauge("Mean log-probability of the last answer's tokens; absent where the service does not tell it."),
+    ] = None
+    answer_similarity: Annotated[
+        float | None, Gauge("Cosine of the last embedding against the golden one; absent where none was set.")
+    ] = None
     last_success_timestamp_seconds: Annotated[
         float | None, Gauge("When the last valid answer ended; absent before the first.")
     ] = None
@@ -167,6 +176,8 @@ class Answers(Reading):
             stream_buffered=attempt.buffered,
             merged_reads=_sum(self.merged_reads, attempt.merged_reads if self.merged_reads is not None else None),
             answer_bytes=attempt.answer.size if good else None,
+            answer_logprob=attempt.logprob,
+            answer_similarity=attempt.similarity,
             last_success_timestamp_seconds=at if good else self.last_success_timestamp_seconds,
             last_failure=attempt.failed,
         )
@@ -177,34 +188,42 @@ def _sum(before: int | None, more: int | None) -> int | None:
 
 
 LONGEST_LABEL = 128
-AUTO_INTERVAL = 30.0
-LONGEST_INTERVAL = 120.0
+UNCHECKED = Checks(canary=Canary.OFF)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How often prompts are sent: a fixed interval in seconds, or one that keeps to a share of the time."""
+class Question:
+    """A prompt, and what is asked of the answer to it."""
 
-    every: float | None
-    max_share: float
-
-    def interval(self, good: Sequence[float], *, failing: bool) -> float:
-        """Seconds to the next prompt, after good answers that took so long."""
-        if self.every is not None:
-            return self.every
-        if failing or not good:
-            return AUTO_INTERVAL
-        return min(max(AUTO_INTERVAL, statistics.median(good) / self.max_share), LONGEST_INTERVAL)
+    prompt: Prompt
+    checks: Checks = UNCHECKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
-    """What a service is asked, in turn, and within which limits."""
+    """What a service is asked, in turn, within which limits, and when it is spared."""
 
-    prompts: Sequence[Prompt]
+    in_turn: Sequence[Question]
     limits: Limits
     pace: Pace
     dialects: Mapping[str, Dialect]
+    tokens_a_day: int | None = None
+    waiting_above: float | None = None
+    """How many requests may wait at the service when it is asked."""
+
+
+def _prompt(question: Question, found: Recognition, nonce: str, sum_: Sum | None) -> Prompt:
+    prompt = question.prompt
+    return replace(
+        prompt,
+        # A sum carries the nonce after it, and an embedding that is known is of the text alone.
+        text=prompt.text if sum_ is None else sum_.question,
+        nonce=nonce if sum_ is None and not question.checks.golden else "",
+        model=found.model or None,
+        path=prompt.path or found.path or None,
+        # The operator's word is merged over ours.
+        body=merged(dict(found.fields), prompt.body or {}) if found.fields else prompt.body,
+    )
 
 
 Recognise = Callable[[], Awaitable[Recognition | None]]
@@ -212,18 +231,28 @@ Skip = Callable[[Recognition], Awaitable[str | None]]
 """Why a service is not to be asked now, by one of SKIPS; None where it is."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookout:
+    """What else is seen of a service before it is asked."""
+
+    recognise: Recognise
+    skip: Skip
+    waiting: Callable[[], float | None] = lambda: None
+    """Requests that wait at the service; None where it does not tell."""
+
+
 class Prompting:
     """The source of a service's Answers; never two prompts in flight, since one round ends before the next begins."""
 
-    def __init__(
-        self, client: httpx.AsyncClient, questions: Questions, recognise: Recognise, skip: Skip, *, target: str
-    ) -> None:
+    def __init__(self, client: httpx.AsyncClient, questions: Questions, lookout: Lookout, *, target: str) -> None:
         self.target = target
         self._client = client
         self._questions = questions
-        self._recognise = recognise
-        self._skip = skip
-        self._prompts = cycle(questions.prompts)
+        self._lookout = lookout
+        self._in_turn = cycle(questions.in_turn)
+        self._trust = Trust()
+        self._day = Day()
+        self._spared = False
         self._recognised: Recognition | None = None
         self._looked = False
         self._look_again = True
@@ -246,27 +275,44 @@ class Prompting:
             return
         dialect = self._questions.dialects[found.protocol]
         before = self._answers or Answers.none_yet(self.target, streams=dialect.streams, interval=self.interval())
-        if (reason := await self._skip(found)) is not None:
-            # Another model may be there by then.
-            self._look_again = True
+        if (reason := await self._reason_not_to(found)) is not None:
             self._answers = before.skip(reason)
             yield [service, self._answers]
             return
         begun = self._answers = before.begun(self._missed())
         yield [service, begun]
-        attempt = await ask(dialect, self._client, self._prompt(found), self._questions.limits)
-        yield [service, self._taken(begun, attempt)]
+        yield [service, self._taken(begun, await self._asked(dialect, found))]
 
-    def _prompt(self, found: Recognition) -> Prompt:
-        prompt = next(self._prompts)
-        return replace(
-            prompt,
-            model=found.model or None,
-            nonce=secrets.token_hex(4),
-            path=prompt.path or found.path or None,
-            # The operator's word is merged over ours.
-            body=merged(dict(found.fields), prompt.body or {}) if found.fields else prompt.body,
+    async def _reason_not_to(self, found: Recognition) -> str | None:
+        if self._questions.tokens_a_day is not None and self._day.today().spent >= self._questions.tokens_a_day:
+            return "budget"
+        waiting, most = self._lookout.waiting(), self._questions.waiting_above
+        # Never twice in a row without asking once, so that blindness has an end.
+        self._spared = waiting is not None and most is not None and waiting > most and not self._spared
+        if self._spared:
+            return "queue_full"
+        reason = await self._lookout.skip(found)
+        # Another model may be there by then.
+        self._look_again = self._look_again or reason is not None
+        return reason
+
+    async def _asked(self, dialect: Dialect, found: Recognition) -> Attempt:
+        question = next(self._in_turn)
+        nonce = secrets.token_hex(4)
+        checks = replace(
+            question.checks,
+            flat=question.checks.flat or dialect.tensors,
+            ranked=question.checks.ranked if dialect.ranks else (),
         )
+        sum_ = Sum.drawn(nonce) if dialect.chats and checks.canary is not Canary.OFF else None
+        attempt = await ask(dialect, self._client, _prompt(question, found, nonce, sum_), self._questions.limits)
+        self._day = self._day.today().plus(attempt.usage)
+        if attempt.failed is not None:
+            return attempt
+        verdict = await judge(attempt.answer, attempt.usage, checks, sum_)
+        self._trust = self._trust.plus(right=verdict.right)
+        verdict = verdict.settled(self._trust, checks.canary)
+        return replace(attempt, failed=verdict.failed, logprob=verdict.logprob, similarity=verdict.similarity)
 
     def _missed(self) -> int:
         now, due = time.monotonic(), self._due
@@ -285,7 +331,7 @@ class Prompting:
         return taken
 
     async def _look(self) -> None:
-        found = await self._recognise()
+        found = await self._lookout.recognise()
         self._look_again = found is None or not found.certain
         # What was recognised once is asked on, though it no longer says what it is.
         known = self._recognised
@@ -322,7 +368,9 @@ class Prompting:
             "%s by %s: %s every %g s",
             found.protocol,
             found.evidence,
-            f"a prompt of at most {self._questions.prompts[0].max_tokens} output tokens" if streams else "a request",
+            f"a prompt of at most {self._questions.in_turn[0].prompt.max_tokens} output tokens"
+            if streams
+            else "a request",
             self.interval(),
             extra={**who, "engine": found.engine, "model": found.model},
         )

@@ -7,6 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.checks.canary import Canary
+from exporter.checks.numbers import Range
 from exporter.settings import Settings, load
 from exporter.settings.kinds import seconds, spelled
 from tests.settings.typed import typed, url
@@ -21,6 +23,9 @@ def test_with_nothing_set_everything_is_at_its_default() -> None:
     assert (settings.health.every, settings.health.timeout, settings.health.path) == (15.0, None, None)
     assert (settings.prompt.enabled, settings.prompt.protocol, settings.prompt.every) == (None, None, None)
     assert (settings.prompt.first_token_timeout, settings.prompt.stall_timeout, settings.prompt.timeout) == (30, 10, 60)
+    assert (settings.prompt.documents, settings.prompt.daily_token_budget) == ((), None)
+    assert settings.prompt.skip_when_waiting_above is None
+    assert (settings.server.enabled, settings.server.every, settings.server.publish) == (None, 15.0, "gauges")
     assert settings.process is not None
     assert settings.process.port is None
     assert settings.web.listen_address == (":10068",)
@@ -209,13 +214,13 @@ def test_one_service_is_set_by_environment_alone(tmp_path: Path) -> None:
         environ={
             "MODEL_SIDECAR_URL": "http://a",
             "MODEL_SIDECAR_NAME": "chat",
-            "MODEL_SIDECAR_ENGINE": "auto",
+            "MODEL_SIDECAR_ENGINE": "vLLM",
             "MODEL_SIDECAR_MODEL": "m",
             "MODEL_SIDECAR_API_KEY_FILE": str(key),
         },
     ).targets[0]
 
-    assert (target.url, target.name, target.engine, target.model) == ("http://a", "chat", "auto", "m")
+    assert (target.url, target.name, target.engine, target.model) == ("http://a", "chat", "vllm", "m")
     assert target.api_key is not None
     assert target.api_key.get_secret_value() == "secret"
 
@@ -347,6 +352,13 @@ def test_everything_a_file_sets_a_variable_can_set() -> None:
             "MODEL_SIDECAR_PROMPT__ENABLED": "auto",
             "MODEL_SIDECAR_PROMPT__MAX_SHARE": "0.5",
             "MODEL_SIDECAR_PROCESS__PORT": "8000",
+            "MODEL_SIDECAR_CHECKS__CANARY": "true",
+            "MODEL_SIDECAR_CHECKS__NUMBER": '{"max": 1}',
+            "MODEL_SIDECAR_CHECKS__JSON": '{"a.b": {"min": 1}}',
+            "MODEL_SIDECAR_CHECKS__JSON_SCHEMA": '{"type": "object"}',
+            "MODEL_SIDECAR_CHECKS__GOLDEN": "[0.5, -1]",
+            "MODEL_SIDECAR_CHECKS__IMAGE__WIDTH": "512",
+            "MODEL_SIDECAR_SERVER__ENABLED": "off",
         },
     )
 
@@ -358,6 +370,12 @@ def test_everything_a_file_sets_a_variable_can_set() -> None:
     assert (settings.prompt.enabled, settings.prompt.max_share) == (None, 0.5)
     assert settings.process is not None
     assert settings.process.port == 8000
+    assert (settings.checks.canary, settings.checks.number) == (Canary.ON, Range(max=1))
+    assert settings.checks.fields == {"a.b": Range(min=1)}
+    assert (settings.checks.json_schema, settings.checks.golden) == ({"type": "object"}, (0.5, -1.0))
+    assert settings.checks.image is not None
+    assert settings.checks.image.width == 512
+    assert settings.server.enabled is False
 
 
 def test_a_hundred_targets_are_ordinary(tmp_path: Path) -> None:
@@ -377,6 +395,99 @@ def test_plain_takes_its_bodies_from_its_cases(tmp_path: Path) -> None:
     settings = typed(tmp_path, URL + "prompt: {protocol: plain, cases: [{body: {a: 1}}, {body: {a: 2}}]}")
 
     assert [case.body for case in settings.targets[0].prompt.cases] == [{"a": 1}, {"a": 2}]
+
+
+def test_any_other_protocol_has_the_fields_of_a_body_in_its_request_too(tmp_path: Path) -> None:
+    settings = typed(tmp_path, URL + "prompt: {protocol: gradio, path: /predict, body: {data: [1, '${text}']}}")
+
+    assert settings.targets[0].prompt.body == {"data": [1, "${text}"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "canary"),
+    [("auto", Canary.AUTO), ("on", Canary.ON), ("'True'", Canary.ON), ("off", Canary.OFF), ("'off'", Canary.OFF)],
+)
+def test_a_canary_is_auto_or_a_switch(tmp_path: Path, text: str, canary: Canary) -> None:
+    assert typed(tmp_path, f"checks: {{canary: {text}}}").checks.canary is canary
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("{min: 0, max: 1}", Range(min=0, max=1)),
+        ("{min: 0.5}", Range(min=0.5)),
+        ("{max: 1}", Range(max=1)),
+        ("42", Range(min=42, max=42)),
+        ("none", None),
+    ],
+)
+def test_a_range_has_a_min_a_max_or_both_or_is_a_number(tmp_path: Path, text: str, meant: Range | None) -> None:
+    assert typed(tmp_path, f"checks: {{number: {text}}}").checks.number == meant
+
+
+def test_what_is_to_stand_in_an_answer_is_a_value_or_a_range(tmp_path: Path) -> None:
+    settings = typed(tmp_path, "checks: {json: {a: {min: 0}, b.0: '1', $.c: {min: 0, other: 1}, d: {}, e: null, f: 1}}")
+
+    assert settings.checks.fields == {
+        "a": Range(min=0),
+        "b.0": "1",
+        "$.c": {"min": 0, "other": 1},
+        "d": {},
+        "e": None,
+        "f": 1,
+    }
+
+
+def test_images_are_looked_at_unless_that_is_off(tmp_path: Path) -> None:
+    settings = typed(tmp_path, "checks: {image: off}\ntargets: [{url: 'http://a', checks: {image: {width: 512}}}]")
+
+    image = settings.targets[0].checks.image
+    assert settings.checks.image is None
+    assert image is not None
+    assert (image.width, image.height, image.blank) == (512, None, False)
+
+
+def test_a_target_has_the_checks_of_every_target_but_for_its_own_and_a_case_but_for_its_own(tmp_path: Path) -> None:
+    settings = typed(
+        tmp_path,
+        """
+        checks: {canary: off, contains: every, number: 1, image: {width: 1}}
+        targets:
+        - url: http://a
+          checks: {contains: target, image: {height: 2}}
+          prompt:
+            cases:
+            - text: a
+            - {text: b, checks: {contains: case, number: none, image: {width: 3}, canary: auto}}
+        """,
+    )
+
+    [target] = settings.targets
+    first, second = (target.checks.but_for(case.checks) for case in target.prompt.cases)
+    assert target.checks.image is not None
+    assert (target.checks.canary, target.checks.contains) == (Canary.OFF, "target")
+    assert (target.checks.image.width, target.checks.image.height) == (1, 2)
+    assert first == target.checks
+    assert second.image is not None
+    assert (second.canary, second.contains, second.number) == (Canary.AUTO, "case", None)
+    assert (second.image.width, second.image.height) == (3, 2)
+
+
+@pytest.mark.parametrize("text", ["none", "null", "'NONE'", "~", ""])
+def test_none_is_published_where_none_or_null_is_typed(tmp_path: Path, text: str) -> None:
+    assert typed(tmp_path, f"server:\n  publish: {text}").server.publish == "none"
+
+
+def test_a_server_of_its_own_port_stands_for_one_target_alone(tmp_path: Path) -> None:
+    settings = typed(
+        tmp_path,
+        "server: {every: 30s}\ntargets:\n- {url: 'http://a', server: {url: 'https://a:8002/', enabled: on}, "
+        "tls: {server_name: b}}\n- url: http://b",
+    )
+
+    first, second = (target.server for target in settings.targets)
+    assert (first.enabled, first.url, first.every) == (True, "https://a:8002", 30.0)
+    assert (second.enabled, second.url, second.every) == (None, None, 30.0)
 
 
 def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:

@@ -116,9 +116,7 @@ def test_what_is_said_of_one_service_goes_with_no_list_of_several(tmp_path: Path
 
 LATER = (
     "targets_files: []",
-    "checks: {canary: auto}",
     "objectives: {}",
-    "server: {enabled: off}",
     "verdict: {misses: 3}",
     "gpu: {devices: all}",
     "gpu: {medium: 15s}",
@@ -131,18 +129,10 @@ LATER = (
     "process: {unit: vllm.service}",
     "process: {pid_file: /run/vllm.pid}",
     "process: {cmdline: vllm}",
-    "prompt: {daily_token_budget: none}",
-    "prompt: {skip_when_waiting_above: none}",
-    "prompt: {cases: [{text: a, checks: {}}]}",
-    "prompt: {protocol: rerank}",
-    "targets: [{url: 'http://a', engine: sglang}]",
     "targets: [{url: 'http://a', gpus: auto}]",
-    "targets: [{url: 'http://a', checks: {}}]",
     "targets: [{url: 'http://a', objectives: {}}]",
-    "targets: [{url: 'http://a', server: {}}]",
     "targets: [{url: 'http://a', verdict: {}}]",
     "targets: [{url: 'http://a', process: {unit: x}}]",
-    "targets: [{url: 'http://a', prompt: {protocol: kserve}}]",
 )
 
 
@@ -155,11 +145,11 @@ def test_what_is_not_built_yet_is_refused_as_known(tmp_path: Path, text: str) ->
 
 def test_a_variable_that_is_not_built_yet_is_refused_as_known() -> None:
     with pytest.raises(WrongSettings) as wrong:
-        load({}, file=None, environ={"MODEL_SIDECAR_CHECKS__CANARY": "on", "MODEL_SIDECAR_GPU__DEVICES": "all"})
+        load({}, file=None, environ={"MODEL_SIDECAR_VERDICT__MISSES": "3", "MODEL_SIDECAR_GPU__DEVICES": "all"})
 
     assert sorted(map(str, wrong.value.mistakes)) == [
-        "MODEL_SIDECAR_CHECKS__CANARY is known, but not in this version",
         "MODEL_SIDECAR_GPU__DEVICES is known, but not in this version",
+        "MODEL_SIDECAR_VERDICT__MISSES is known, but not in this version",
     ]
 
 
@@ -169,7 +159,7 @@ def test_every_mistake_is_told_once_and_in_the_order_of_the_file(tmp_path: Path)
         """
 targets:
 - url: http://a
-  engine: vllm
+  gpus: auto
 - url: http://b
   promt: {}
 prompt:
@@ -182,7 +172,7 @@ health: {every: 0}
     assert lines == [
         "MODEL_SIDECAR_GPU__EVRY is unknown, did you mean MODEL_SIDECAR_GPU__EVERY?",
         f'MODEL_SIDECAR_GPU__EVERY: gpu.every is "x", expected {DURATION}',
-        'sidecar.yml:4: targets[0].engine is "vllm", which is known, but not in this version',
+        "sidecar.yml:4: targets[0].gpus is known, but not in this version",
         "sidecar.yml:6: targets[1].promt is unknown, did you mean prompt?",
         f'sidecar.yml:8: prompt.every is "often", expected auto or {DURATION}',
         f'sidecar.yml:9: health.every is "0", expected {DURATION}',
@@ -237,6 +227,14 @@ def test_certificates_are_not_named_where_none_are_checked(tmp_path: Path) -> No
     )
 
     assert [line.partition(", expected ")[2] for line in lines] == ["none, since insecure_skip_verify is on"]
+
+
+def test_a_schema_without_end_is_told(tmp_path: Path) -> None:
+    deep = "{items: " * 150 + "{}" + "}" * 150
+
+    [line] = told(tmp_path, f"checks: {{json_schema: {deep}}}")
+
+    assert line.endswith("expected none or a JSON schema whose parts do not stand so deep in one another")
 
 
 @given(st.text(alphabet="{}[]:,-&*!|?#'\" \n\t\x00\ud800aeghlorstuv0."))

@@ -1,14 +1,20 @@
 """The settings as others read them: a table, a schema, and YAML."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
 import yaml
 
+from exporter.checks.images import Picture
+from exporter.checks.judge import Checks
+from exporter.engines import ENGINES
 from exporter.protocols import PROTOCOLS
-from exporter.settings import Settings, as_yaml, reference, schema
-from exporter.settings.model import Protocol
+from exporter.settings import Checks as CheckSettings
+from exporter.settings import Image, Settings, as_yaml, reference, schema
+from exporter.settings.model import Engine
+from exporter.settings.prompt import Protocol
 from tests.settings.typed import typed
 
 
@@ -37,6 +43,16 @@ def test_what_is_printed_loads_as_the_same_settings(tmp_path: Path) -> None:
         - url: https://b
           prompt: {enabled: off, every: 1500ms, cases: [{text: 'on'}]}
           process: {port: 80}
+        - url: http://c
+          engine: gradio
+          checks: {canary: on, number: {min: 1}, norm: 1, json: {a: {max: 2}, b: [x]}, golden: [1, 0.5], image: off}
+          prompt:
+            cases: [{text: a, checks: {canary: off, number: none, json: {c: null}, image: {width: 1}}}]
+            documents: [a, b]
+            daily_token_budget: 1000
+            skip_when_waiting_above: 0.5
+          server: {enabled: on, publish: none, url: 'http://c:8002'}
+        checks: {json_schema: {type: object}, matches: "^a+$", ranked: [1, 0]}
         gpu: {enabled: off, library: /lib/libnvidia-ml.so.1}
         """,
     )
@@ -44,6 +60,7 @@ def test_what_is_printed_loads_as_the_same_settings(tmp_path: Path) -> None:
     again = typed(tmp_path, as_yaml(settings))
 
     assert again == settings
+    assert as_yaml(again) == as_yaml(settings)
 
 
 def test_every_setting_is_in_the_reference_with_its_default_and_what_it_is_for() -> None:
@@ -64,6 +81,9 @@ def test_every_setting_is_in_the_reference_with_its_default_and_what_it_is_for()
     assert "prompt.cases[].body" in rows
     assert "targets[].api_key" not in rows
     assert "targets[].prompt.every" not in rows
+    assert (rows["checks.image"].default, rows["server.publish"].default) == ("on", "gauges")
+    assert "prompt.cases[].checks" in rows
+    assert "prompt.cases[].checks.canary" not in rows
 
 
 def test_every_default_of_the_reference_can_be_typed(tmp_path: Path) -> None:
@@ -108,6 +128,24 @@ def test_every_setting_has_a_description_for_editors() -> None:
     ]
 
     assert not bare
+
+
+def test_editors_are_told_of_checks() -> None:
+    checks = json.loads(json.dumps(schema()))["$defs"]["Checks"]["properties"]
+
+    assert {"auto", "on", "off", True, False} <= set(checks["canary"]["enum"])
+    assert {"enum": ["none", "null", None]} in checks["number"]["anyOf"]
+    assert {"type": "number"} in checks["number"]["anyOf"]
+    assert set(checks["json"]) >= {"additionalProperties", "description"}
+
+
+def test_the_checks_that_can_be_set_are_those_there_are() -> None:
+    assert set(CheckSettings.settings()) == {check.name for check in fields(Checks)}
+    assert set(Image.settings()) == {part.name for part in fields(Picture)}
+
+
+def test_the_engines_that_can_be_set_are_those_there_are() -> None:
+    assert set(get_args(Engine)) == set(ENGINES)
 
 
 def test_the_protocols_that_can_be_set_are_those_there_are() -> None:

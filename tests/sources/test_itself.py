@@ -11,7 +11,7 @@ Requests = Mapping[tuple[str, str], int]
 
 
 def pulse(requests: Callable[[], Requests] = dict) -> Pulse:
-    return Pulse(version="1.2.3", targets=2, requests=requests)
+    return Pulse(version="1.2.3", targets=2, requests=requests, dropped=lambda: {"server": 0})
 
 
 def said(beating: Pulse) -> Itself:
@@ -43,7 +43,9 @@ def test_it_says_how_many_services_there_are_and_who_had_asked_by_then() -> None
     itself = asyncio.run(beat())
     counts["/metrics", "200"] = 5
 
-    assert itself == Itself(targets=2, scheduler_lag_seconds=0.0, http_requests={("/metrics", "200"): 1})
+    assert itself == Itself(
+        targets=2, series_dropped={"server": 0}, scheduler_lag_seconds=0.0, http_requests={("/metrics", "200"): 1}
+    )
 
 
 def test_a_loop_that_was_blocked_beats_late_and_says_so() -> None:

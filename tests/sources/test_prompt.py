@@ -13,9 +13,10 @@ import pytest
 
 from exporter.ask import Limits
 from exporter.engines import recognised, skipped
+from exporter.pace import AUTO_INTERVAL, LONGEST_INTERVAL, Pace
 from exporter.protocols import PROTOCOLS
 from exporter.reading import Reading
-from exporter.sources.prompt import AUTO_INTERVAL, LONGEST_INTERVAL, Answers, Pace, Prompting, Questions, Service
+from exporter.sources.prompt import Answers, Lookout, Prompting, Question, Questions, Service
 from exporter.watch import Clock, Watch
 from exporter.wire import Failure, Prompt
 from tests.services.client import client
@@ -59,8 +60,10 @@ class Asked:
     async def looked(self, looks: int) -> Sequence[Sequence[Reading]]:
         async with client(self._server.url) as asking:
             recognise = partial(recognised, asking, {}, protocol=self._protocol, model=self._model)
-            questions = Questions(prompts=self._prompts, limits=LIMITS, pace=self._pace, dialects=PROTOCOLS)
-            source = Prompting(asking, questions, recognise, partial(skipped, asking, {}), target="chat")
+            in_turn = tuple(Question(prompt=prompt) for prompt in self._prompts)
+            questions = Questions(in_turn=in_turn, limits=LIMITS, pace=self._pace, dialects=PROTOCOLS)
+            lookout = Lookout(recognise=recognise, skip=partial(skipped, asking, {}))
+            source = Prompting(asking, questions, lookout, target="chat")
             return [[said async for said in source.read()][-1] for _ in range(looks)]
 
 
@@ -128,9 +131,11 @@ def test_an_attempt_is_counted_while_the_service_is_silent(stage: Stage) -> None
 
     async def meanwhile() -> Sequence[Reading]:
         async with client(server.url) as asking:
-            questions = Questions(prompts=(Prompt(text="Count."),), limits=LIMITS, pace=OFTEN, dialects=PROTOCOLS)
+            in_turn = (Question(prompt=Prompt(text="Count.")),)
+            questions = Questions(in_turn=in_turn, limits=LIMITS, pace=OFTEN, dialects=PROTOCOLS)
             recognise = partial(recognised, asking, {}, protocol=None, model=None)
-            source = Prompting(asking, questions, recognise, partial(skipped, asking, {}), target="chat")
+            lookout = Lookout(recognise=recognise, skip=partial(skipped, asking, {}))
+            source = Prompting(asking, questions, lookout, target="chat")
             watch = Watch(source.read, Clock(every=source.interval, timeout=20.0), source="prompt", target="chat")
             look = asyncio.create_task(watch.once())
             assert await asyncio.to_thread(begun.wait, 5)

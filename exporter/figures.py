@@ -1,0 +1,103 @@
+"""The figures that a service may tell of itself, and how it is written down where and by which names it does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import chain
+
+
+class Figure(StrEnum):
+    """What a service may tell of itself, in the order in which it is told."""
+
+    REQUESTS_RUNNING = "requests_running"
+    REQUESTS_WAITING = "requests_waiting"
+    KV_CACHE_USAGE_RATIO = "kv_cache_usage_ratio"
+    PROMPT_TOKENS = "prompt_tokens"
+    GENERATION_TOKENS = "generation_tokens"
+    CACHED_PROMPT_TOKENS = "cached_prompt_tokens"
+    PREEMPTIONS = "preemptions"
+    REQUESTS = "requests"
+    REQUEST_FAILURES = "request_failures"
+    FIRST_TOKEN_SECONDS = "first_token_seconds"  # noqa: S105  a duration's name, no secret
+    TIME_PER_OUTPUT_TOKEN_SECONDS = "time_per_output_token_seconds"  # noqa: S105  the same
+    REQUEST_DURATION_SECONDS = "request_duration_seconds"
+    QUEUE_SECONDS = "queue_seconds"
+
+
+LEVELS = (Figure.REQUESTS_RUNNING, Figure.REQUESTS_WAITING, Figure.KV_CACHE_USAGE_RATIO)
+SPREADS = (
+    Figure.FIRST_TOKEN_SECONDS,
+    Figure.TIME_PER_OUTPUT_TOKEN_SECONDS,
+    Figure.REQUEST_DURATION_SECONDS,
+    Figure.QUEUE_SECONDS,
+)
+COUNTS = tuple(figure for figure in Figure if figure not in {*LEVELS, *SPREADS})
+BY_ROUTE = frozenset({Figure.REQUESTS, Figure.REQUEST_FAILURES, Figure.REQUEST_DURATION_SECONDS})
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Series of one name that are added up; a histogram's name stands without its suffixes."""
+
+    name: str
+    only: Mapping[str, str] = field(default_factory=dict)
+    """Labels by which a series is one of these, and the pattern that each value must match as a whole."""
+    counts_if: Mapping[str, str] = field(default_factory=dict)
+    """The same for those of these that count; the others say that there was nothing to count."""
+    status: str = ""
+    """Their class of status, whatever their labels say of it."""
+    per: float = 1.0
+    """How many of their unit make one of ours."""
+
+
+Sum = tuple[Term, ...]
+Names = Mapping[Figure, Sequence[Sum]]
+"""Where each figure is told: of several sums the first that is there."""
+
+
+class Form(StrEnum):
+    """What a place answers with."""
+
+    PAGE = "page"
+    LOADS = "loads"
+    SLOTS = "slots"
+    QUEUE = "queue"
+    FUNCTIONS = "functions"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A path at which a service tells figures of its own."""
+
+    path: str
+    form: Form = Form.PAGE
+    ask_first: str = ""
+    """Where the service says that it sleeps, for a place at which asking would wake it."""
+
+
+Way = tuple[Place, ...]
+"""Places that are read together; one that the service does not have is left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """What an engine calls its figures, and where it tells them."""
+
+    names: Names
+    ways: Sequence[Way] = ((Place("/metrics"),),)
+    """The first that the service has is taken."""
+    ways_if_asked: Sequence[Way] = ()
+    """Taken before these where the operator asks for it, since reading them disturbs whoever reads them too."""
+    ports: tuple[int, int] | None = None
+    """The service's usual port and that of its metrics, where they have one of their own."""
+    model: Sequence[str] = ("model_name", "model")
+    handler: Sequence[str] = ()
+    method: Sequence[str] = ()
+    status: Sequence[str] = ()
+
+    def wanted(self, *, spreads: bool) -> frozenset[str]:
+        """The names of all samples that say something."""
+        terms = {figure: {term.name for term in chain(*sums)} for figure, sums in self.names.items()}
+        plain = {name for figure, names in terms.items() if figure not in SPREADS for name in names}
+        spread = {name for figure, names in terms.items() if figure in SPREADS and spreads for name in names}
+        return frozenset({*plain, *(f"{name}_{part}" for name in spread for part in ("bucket", "sum"))})

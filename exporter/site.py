@@ -1,0 +1,242 @@
+"""What the settings of one target mean: how it is reached, recognised, asked, checked and read."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import cache, partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx
+
+from exporter import __version__, engines
+from exporter.ask import Limits
+from exporter.checks.canary import Canary
+from exporter.checks.images import Picture
+from exporter.checks.judge import Checks
+from exporter.checks.numbers import Range
+from exporter.clock import Transport
+from exporter.lookup import Neighbours
+from exporter.pace import Pace
+from exporter.protocols import PROTOCOLS
+from exporter.settings import Case, Target, Tls
+from exporter.settings import Checks as CheckSettings
+from exporter.settings import Prompt as PromptSettings
+from exporter.sources import health, process, prompt, server
+from exporter.wire import Prompt, Recognition
+
+DEFAULT_HEALTH_PATH = "/health"
+LONGEST_CONNECT = 10.0
+PAIR = (
+    "One, two, three, four, five, and so on, up to twenty.",
+    "The giant panda eats bamboo for most of the day.",
+)
+"""What a reranker is given where nothing was set: for the usual question, the first is plainly the relevant one."""
+
+
+HEADERS = {
+    "User-Agent": f"model-sidecar/{__version__}",
+    "Accept-Encoding": "identity",
+    "Connection": "close",
+}
+"""What every request says: a proxy that compresses would hold a stream back."""
+
+
+class Site:
+    """One target among the others: its client, the headers that only it is sent, and its share of a round."""
+
+    def __init__(self, target: Target, neighbours: Neighbours, *, share: float = 0.0) -> None:
+        self.target = target
+        self.neighbours = neighbours
+        self.share = share
+        self.headers = _headers(target)
+        self.client = httpx.AsyncClient(
+            transport=Transport(_tls(target), server_name=target.tls.server_name),
+            base_url=target.url,
+            headers=HEADERS,
+            # No cookie is kept: a balancer's would tie every prompt to one replica.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            timeout=httpx.Timeout(None, connect=min(LONGEST_CONNECT, target.prompt.first_token_timeout)),
+            trust_env=False,
+        )
+        self.known = Known(
+            partial(
+                engines.recognised,
+                self.client,
+                self.headers,
+                protocol=target.prompt.protocol,
+                model=target.model,
+                engine=target.engine,
+            ),
+            engine=target.engine,
+        )
+        self.server = server.ServerMetrics(
+            self.client,
+            _whereabouts(target, self.headers),
+            target=target.name,
+            engine=lambda: self.known.engine if self.known.looked else "",
+            publish=target.server.publish,
+        )
+
+
+def _whereabouts(target: Target, headers: Mapping[str, str]) -> server.Whereabouts:
+    asked = target.server
+    return server.Whereabouts(
+        service=target.url, headers=headers, url=asked.url, path=asked.path, enabled=asked.enabled is True
+    )
+
+
+class Known:
+    """What a service was recognised as last, for all who ask it something."""
+
+    def __init__(self, recognise: Callable[[], Awaitable[Recognition | None]], *, engine: str | None) -> None:
+        self.engine = engine or "unknown"
+        self._recognise = recognise
+        self._turn = asyncio.Lock()
+        self.looked = False
+
+    async def look(self) -> Recognition | None:
+        """What it is now; None where it does not say."""
+        async with self._turn:
+            return await self._look()
+
+    async def first(self) -> None:
+        """Return once somebody has looked."""
+        async with self._turn:
+            if not self.looked:
+                await self._look()
+
+    async def _look(self) -> Recognition | None:
+        found = await self._recognise()
+        self.looked = True
+        self.engine = found.engine if found else self.engine
+        return found
+
+
+def _headers(target: Target) -> Mapping[str, str]:
+    key = {} if target.api_key is None else {"Authorization": f"Bearer {target.api_key.get_secret_value()}"}
+    return {**key, **{name: value.get_secret_value() for name, value in target.headers.items()}}
+
+
+def _tls(target: Target) -> ssl.SSLContext | None:
+    addresses = (target.url, target.health.url or "", target.server.url or "")
+    return _context(target.tls) if any(address.startswith("https:") for address in addresses) else None
+
+
+@cache
+def _context(tls: Tls) -> ssl.SSLContext:
+    # One for all targets with the same settings, since it costs 38 ms and the memory of every certificate.
+    context = ssl.create_default_context(cafile=tls.ca_file)
+    if tls.insecure_skip_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def health_of(site: Site) -> health.HealthEndpoint:
+    """The health source of one target."""
+    wanted = site.target.health.expect
+    expected = health.Expectation(
+        status=wanted.status, text=wanted.text, json=wanted.fields, values=site.target.health.values
+    )
+    return health.HealthEndpoint(
+        site.client, partial(_asked_for_health, site), target=site.target.name, expected=expected
+    )
+
+
+async def _asked_for_health(site: Site) -> health.Asked:
+    asked = site.target.health
+    await site.known.first()
+    engine = engines.ENGINES[site.known.engine]
+    paths = (asked.path,) if asked.path else engine.health if asked.url is None else ()
+    urls = [httpx.URL(f"{asked.url or site.target.url}{path}") for path in paths or (DEFAULT_HEALTH_PATH,)]
+    return health.Asked(
+        # A key is for the service alone, wherever its health may be told.
+        requests=[
+            httpx.Request(
+                "GET", url, headers=site.headers if _origin(url) == _origin(httpx.URL(site.target.url)) else {}
+            )
+            for url in urls
+        ],
+        timeout=asked.timeout or engine.health_timeout,
+        fault=partial(engines.told_unwell, site.known.engine),
+    )
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}[url.scheme]
+
+
+def prompt_of(site: Site) -> prompt.Prompting:
+    """The prompt source of one target."""
+    asked = site.target.prompt
+    limits = Limits(first_token=asked.first_token_timeout, stall=asked.stall_timeout, total=asked.timeout)
+    questions = prompt.Questions(
+        in_turn=tuple(_questions(site)),
+        limits=limits,
+        pace=Pace(every=asked.every, max_share=asked.max_share),
+        dialects=PROTOCOLS,
+        tokens_a_day=asked.daily_token_budget,
+        waiting_above=asked.skip_when_waiting_above,
+    )
+    lookout = prompt.Lookout(
+        recognise=site.known.look,
+        skip=partial(engines.skipped, site.client, site.headers),
+        waiting=lambda: site.server.waiting,
+    )
+    return prompt.Prompting(site.client, questions, lookout, target=site.target.name)
+
+
+def _questions(site: Site) -> Iterator[prompt.Question]:
+    asked, checks = site.target.prompt, site.target.checks
+    for case in asked.cases:
+        yield prompt.Question(prompt=_prompt(site, case), checks=_checks(checks.but_for(case.checks), usual=False))
+    if not asked.cases:
+        # Whoever set a question is not asked another, and what the answer to it is to be only he knows.
+        usual = not {"text", "documents"} & asked.model_fields_set
+        yield prompt.Question(prompt=_prompt(site, asked), checks=_checks(checks, usual=usual))
+
+
+def _checks(asked: CheckSettings, *, usual: bool) -> Checks:
+    return Checks(
+        canary=asked.canary if usual else Canary.OFF,
+        repetition=asked.repetition,
+        contains=asked.contains,
+        matches=asked.matches,
+        number=asked.number,
+        json=asked.fields,
+        json_schema=asked.json_schema,
+        finish=asked.finish,
+        min_tokens=asked.min_tokens,
+        flat=asked.flat,
+        dimensions=asked.dimensions,
+        norm=asked.norm,
+        golden=asked.golden,
+        min_similarity=asked.min_similarity,
+        ranked=asked.ranked or ((0, 1) if usual else ()),
+        scores=asked.scores or Range(),
+        image=None
+        if asked.image is None
+        else Picture(width=asked.image.width, height=asked.image.height, blank=asked.image.blank),
+    )
+
+
+def _prompt(site: Site, case: PromptSettings | Case) -> Prompt:
+    asked = site.target.prompt
+    return Prompt(
+        text=case.text or asked.text,
+        max_tokens=asked.max_tokens,
+        method=asked.method,
+        path=asked.path,
+        headers=site.headers,
+        body=case.body if case.body is not None else asked.body,
+        answer=case.answer or asked.answer,
+        documents=asked.documents or PAIR,
+    )
+
+
+def process_of(site: Site) -> process.ServiceProcess:
+    """The process source of one target."""
+    _, name, port = _origin(httpx.URL(site.target.url))
+    asked = site.target.process
+    listening = None if asked is None else asked.port or port
+    return process.ServiceProcess(target=site.target.name, host=name, port=listening, neighbours=site.neighbours)

@@ -1,0 +1,1 @@
+"""What makes an answer no good, and what does not."""
