@@ -16,7 +16,7 @@ from typing import NoReturn
 import uvloop
 
 from exporter import __version__, app, log
-from exporter.commands import check, config, demo, reference
+from exporter.commands import baseline, check, config, demo, reference
 from exporter.settings import Settings, WrongSettings, load
 from exporter.web import Unbound, bind
 
@@ -115,6 +115,25 @@ def run_check(arguments: Sequence[str]) -> int:
     return uvloop.run(check.check(settings, as_json=given.json))
 
 
+def run_baseline(arguments: Sequence[str]) -> int:
+    """Ask services several times."""
+    parser = _parser("model-sidecar baseline", "Asks services several times and says how long they take.")
+    parser.add_argument("url", nargs="?", help="The service; without it, those of the configuration.")
+    parser.add_argument("--prompts", type=_count, default=20, metavar="N", help="How many to send each; 20 by default.")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="A new file for the configuration that follows.")
+    parser.add_argument("--json", action="store_true", help="Write JSON.")
+    given = parser.parsed(arguments)
+    settings = load(_flags(given, *filter(None, [given.url])), file=given.file, environ=os.environ)
+    log.configure("error", settings.log.format)
+    return uvloop.run(baseline.baseline(settings, given.prompts, file=given.write, as_json=given.json))
+
+
+def _count(typed: str) -> int:
+    if not typed.isdecimal() or int(typed) < 1:
+        raise argparse.ArgumentTypeError(f"{typed} is not a number from 1")
+    return int(typed)
+
+
 def run_config(arguments: Sequence[str]) -> int:
     """Look at the settings without using them."""
     parser = _parser("model-sidecar config", "Checks settings, prints those in force, or describes them to an editor.")
@@ -139,7 +158,13 @@ def run_reference(arguments: Sequence[str]) -> int:
     return reference.write(file)
 
 
-COMMANDS = {"check": run_check, "config": run_config, "demo": run_demo, "reference": run_reference}
+COMMANDS = {
+    "baseline": run_baseline,
+    "check": run_check,
+    "config": run_config,
+    "demo": run_demo,
+    "reference": run_reference,
+}
 
 
 def main() -> int:

@@ -170,8 +170,8 @@ def prompt_of(site: Site) -> prompt.Prompting:
     """The prompt source of one target."""
     asked = site.target.prompt
     limits = Limits(first_token=asked.first_token_timeout, stall=asked.stall_timeout, total=asked.timeout)
-    questions = prompt.Questions(
-        in_turn=tuple(_questions(site)),
+    asking = prompt.Questions(
+        in_turn=tuple(questions(site)),
         limits=limits,
         pace=Pace(every=asked.every, max_share=asked.max_share),
         dialects=PROTOCOLS,
@@ -183,10 +183,11 @@ def prompt_of(site: Site) -> prompt.Prompting:
         skip=partial(engines.skipped, site.client, site.headers),
         waiting=lambda: site.server.waiting,
     )
-    return prompt.Prompting(site.client, questions, lookout, target=site.target.name)
+    return prompt.Prompting(site.client, asking, lookout, target=site.target.name)
 
 
-def _questions(site: Site) -> Iterator[prompt.Question]:
+def questions(site: Site) -> Iterator[prompt.Question]:
+    """What one target is asked, in turn."""
     asked, checks = site.target.prompt, site.target.checks
     for case in asked.cases:
         yield prompt.Question(prompt=_prompt(site, case), checks=_checks(checks.but_for(case.checks), usual=False))

@@ -89,6 +89,7 @@ async def apart(function: Callable[..., T], *args: object) -> T:
     finally:
         if process.returncode is None:  # A computation that nobody waits for any more ends with its caller.
             process.kill()
+            await process.wait()
     if not told:
         raise RuntimeError(f"the process that was to compute {function.__name__} ended with {process.returncode}")
     result, error = pickle.loads(told)  # noqa: S301  our own process wrote it
