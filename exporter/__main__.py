@@ -149,8 +149,8 @@ def run_config(arguments: Sequence[str]) -> int:
 
 
 def run_reference(arguments: Sequence[str]) -> int:
-    """Put the tables of settings and metrics into a file between their marks."""
-    parser = _Parser(prog="model-sidecar reference", description="Writes the tables of settings and metrics.")
+    """Put the tables of engines, settings and metrics into a file between their marks."""
+    parser = _Parser(prog="model-sidecar reference", description="Writes the tables of engines, settings and metrics.")
     parser.add_argument("file", type=Path)
     file = parser.parsed(arguments).file
     if not file.is_file():

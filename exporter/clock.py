@@ -44,7 +44,7 @@ class Flight:
             case "start_tls.complete", _:
                 self.secured = perf_counter()
             case "send_request_body.complete", _:
-                self.written = perf_counter()
+                self.written = self.stream.written if self.stream is not None else perf_counter()
             case "receive_response_headers.complete", _:
                 self.headed = self.arrived()
 
@@ -78,6 +78,7 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self.resolved = resolved
         self.connected = resolved
         self.stamp = resolved
+        self.written = resolved
         self._transport: asyncio.Transport
         self._arrived: deque[tuple[float, bytes]] = deque()
         self._waiting = 0
@@ -143,6 +144,8 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             await self._writable.wait()
         if self._error is not None or self._transport.is_closing():
             raise httpcore.WriteError(str(self._error or "the connection is closed")) from self._error
+        # Stamped before the call, since the answer may be there before the machine lets us go on.
+        self.written = perf_counter()
         self._transport.write(buffer)
 
     async def aclose(self) -> None:

@@ -1,7 +1,9 @@
 """What the settings of one target mean: how it is reached, recognised, asked, checked and read."""
 
 import asyncio
+import math
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -26,6 +28,7 @@ from exporter.wire import Prompt, Recognition
 
 DEFAULT_HEALTH_PATH = "/health"
 LONGEST_CONNECT = 10.0
+LOOK_AGAIN = 60.0
 PAIR = (
     "One, two, three, four, five, and so on, up to twenty.",
     "The giant panda eats bamboo for most of the day.",
@@ -90,9 +93,10 @@ class Known:
 
     def __init__(self, recognise: Callable[[], Awaitable[Recognition | None]], *, engine: str | None) -> None:
         self.engine = engine or "unknown"
+        self.looked = False
         self._recognise = recognise
         self._turn = asyncio.Lock()
-        self.looked = False
+        self._again = 0.0
 
     async def look(self) -> Recognition | None:
         """What it is now; None where it does not say."""
@@ -100,15 +104,16 @@ class Known:
             return await self._look()
 
     async def first(self) -> None:
-        """Return once somebody has looked."""
+        """Return once somebody has looked; where that told nothing for certain, look again now and then."""
         async with self._turn:
-            if not self.looked:
+            if time.monotonic() >= self._again:
                 await self._look()
 
     async def _look(self) -> Recognition | None:
         found = await self._recognise()
         self.looked = True
         self.engine = found.engine if found else self.engine
+        self._again = math.inf if found and found.certain else time.monotonic() + LOOK_AGAIN
         return found
 
 

@@ -76,14 +76,7 @@ async def apart(function: Callable[..., T], *args: object) -> T:
     loop for 0.23 s, since the parser never lets go of the interpreter's lock. Not a pool of processes, since
     that would leave one behind for as long as we live.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        f"from {__name__} import answer; answer()",
-        stdin=PIPE,
-        stdout=PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
+    process = await _started()
     try:
         told, _ = await process.communicate(pickle.dumps((function, args)))
     finally:
@@ -96,6 +89,20 @@ async def apart(function: Callable[..., T], *args: object) -> T:
     if error is not None:
         raise error
     return result  # type: ignore[no-any-return]  # of the function that was sent
+
+
+async def _started() -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            f"from {__name__} import answer; answer()",
+            stdin=PIPE,
+            stdout=PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+    except OSError as error:  # which would be taken for the service's
+        raise RuntimeError("no process could be started to compute in") from error
 
 
 def answer() -> None:

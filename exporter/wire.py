@@ -96,6 +96,9 @@ CAUSES: Mapping[type[Exception], Failure] = {
 CLOSED_EARLY = re.compile("peer closed connection|server disconnected", re.IGNORECASE)
 
 
+NOBODY = frozenset({Failure.REFUSED, Failure.UNREACHABLE, Failure.RESOLVE, Failure.TLS, Failure.TIMEOUT_CONNECT})
+"""Failures of which nobody at the service knows."""
+
 FAULTS: tuple[type[Exception], ...] = (Failed, *CAUSES)
 """Every error that a service can cause."""
 
@@ -310,7 +313,7 @@ async def opened(
     if trace is not None:
         request.extensions["trace"] = trace
     for _ in range(REDIRECTS + 1):
-        response = await _sent(client, request)
+        response = await sent(client, request)
         try:
             following = response.next_request
             if following is None:
@@ -324,7 +327,8 @@ async def opened(
     raise Failed(Failure.REDIRECTED, f"more than {REDIRECTS} redirects")
 
 
-async def _sent(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+async def sent(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """The response to one request, its body unread, wherever it may lead; raises one of FAULTS."""
     try:
         return await client.send(request, stream=True, follow_redirects=False)
     except ValueError as error:  # urllib's, where a Location such as //[::1%]] is no address

@@ -14,7 +14,7 @@ from exporter.settings import Settings, Target
 from exporter.site import Site, health_of, prompt_of
 from exporter.sources.health import Health
 from exporter.sources.prompt import Answers, Service
-from exporter.wire import Failed, Failure
+from exporter.wire import NOBODY, Failed, Failure
 
 ADVICE: Mapping[Failure, str] = {
     Failure.REFUSED: "nothing listens there: is the server started, and is the port the right one?",
@@ -45,7 +45,6 @@ ADVICE: Mapping[Failure, str] = {
 """What to try, for every way in which a service can fail."""
 
 R = TypeVar("R", bound=Reading)
-AWAY = {Failure.REFUSED, Failure.UNREACHABLE, Failure.RESOLVE, Failure.TLS, Failure.TIMEOUT_CONNECT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +121,7 @@ async def _report(site: Site) -> Report:
 def _reachable(health: Health, answers: Answers, failures: Sequence[Failed]) -> bool | None:
     if health.up is None and answers.up is None:
         return None
-    return all(failure.failure not in AWAY for failure in failures)
+    return all(failure.failure not in NOBODY for failure in failures)
 
 
 async def _last(saying: AsyncGenerator[Sequence[Reading], None]) -> Sequence[Reading]:
@@ -143,10 +142,8 @@ def _said(failure: Failed | None) -> str | None:
 def _advice(failures: Sequence[Failed], service: Service) -> Iterator[str]:
     yield from dict.fromkeys(ADVICE[failure.failure] for failure in failures)
     if not service.protocol and not failures:
-        yield (
-            f"no prompt was sent, since {service.evidence or 'it was not recognised'}: set prompt.protocol to "
-            "openai-chat or openai-completions, or to plain with prompt.body and prompt.answer"
-        )
+        why = f", since {service.evidence}" if service.evidence and service.engine == "unknown" else ""
+        yield f"no prompt was sent{why}: set model, or prompt.protocol (for plain with prompt.body and prompt.answer)"
 
 
 def _configuration(target: Target, service: Service) -> str:

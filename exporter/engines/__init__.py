@@ -11,7 +11,7 @@ from exporter.engines.row import Condition, Engine, Look, Metrics, Reply, Seen, 
 from exporter.engines.signs import FRONT, LONGEST, REFUSED, UNAVAILABLE
 from exporter.engines.table import ENGINES
 from exporter.paths import Json
-from exporter.wire import FAULTS, Failed, Failure, Recognition, beginning, failed, parsed, refusal
+from exporter.wire import FAULTS, NOBODY, Failed, Failure, Recognition, beginning, failed, parsed, refusal, sent
 
 __all__ = ["ENGINES", "Condition", "Engine", "Look", "Metrics", "Skip", "recognised", "rows", "skipped", "told_unwell"]
 
@@ -19,7 +19,6 @@ MOST = 5
 PATIENCE = 10.0
 EACH = 3.0  # One page that hangs leaves time for the others.
 FRONT_PAGE = 4 * 2**10
-NOBODY = {Failure.REFUSED, Failure.UNREACHABLE, Failure.RESOLVE, Failure.TLS, Failure.TIMEOUT_CONNECT}
 NAMELESS = {"", "plain", "gradio", "tgi", "tei"}  # The first is that of a service which is not asked.
 
 
@@ -88,7 +87,7 @@ async def _reply(client: httpx.AsyncClient, headers: Mapping[str, str], path: st
     try:
         async with asyncio.timeout(EACH):
             request = client.build_request("GET", path, headers=headers)
-            response = await client.send(request, stream=True, follow_redirects=False)
+            response = await sent(client, request)
             async with aclosing(response):
                 body = await beginning(response, FRONT_PAGE if path == FRONT else LONGEST)
     except TimeoutError:

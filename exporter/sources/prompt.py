@@ -14,7 +14,6 @@ import httpx
 from exporter.ask import Attempt, Limits, ask
 from exporter.checks.canary import Canary, Sum, Trust
 from exporter.checks.judge import Checks, judge
-from exporter.exchange import merged
 from exporter.pace import Day, Pace
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Note, Reading, counted
 from exporter.wire import Dialect, Failed, Failure, Prompt, Recognition
@@ -24,6 +23,7 @@ log = logging.getLogger(__name__)
 FIRST_TOKEN_LADDER = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 DURATION_LADDER = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0)
 TOKEN_LADDER = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2)
+LONGEST_LABEL = 128
 SKIPS = ("asleep", "unloaded", "loading", "queue_full", "budget", "in_flight", "paused")
 
 
@@ -52,11 +52,11 @@ class Answers(Reading):
     ] = None
     last_first_token_seconds: Annotated[
         float | None,
-        Gauge("From the request written to the first token; absent after a failure and where the stream is buffered."),
+        Gauge("From the request written to the first token; absent of an incomplete answer and of a buffered stream."),
     ] = None
     tokens_per_second: Annotated[
         float | None,
-        Gauge("Output tokens of the last answer over its duration; absent after a failure and where none are counted."),
+        Gauge("Output tokens of the last answer over its duration; absent when incomplete or where none are counted."),
     ] = None
     last_duration_seconds: Annotated[
         float | None,
@@ -187,7 +187,6 @@ def _sum(before: int | None, more: int | None) -> int | None:
     return before if more is None else (before or 0) + more
 
 
-LONGEST_LABEL = 128
 UNCHECKED = Checks(canary=Canary.OFF)
 
 
@@ -221,8 +220,8 @@ def _prompt(question: Question, found: Recognition, nonce: str, sum_: Sum | None
         nonce=nonce if sum_ is None and not question.checks.golden else "",
         model=found.model or None,
         path=prompt.path or found.path or None,
-        # The operator's word is merged over ours.
-        body=merged(dict(found.fields), prompt.body or {}) if found.fields else prompt.body,
+        # The operator's word stands before ours; a protocol leaves out what is null there.
+        body={**found.fields, **prompt.body} if isinstance(prompt.body, dict) else (dict(found.fields) or prompt.body),
     )
 
 
@@ -276,6 +275,7 @@ class Prompting:
         dialect = self._questions.dialects[found.protocol]
         before = self._answers or Answers.none_yet(self.target, streams=dialect.streams, interval=self.interval())
         if (reason := await self._reason_not_to(found)) is not None:
+            self._due = None  # What is left out on purpose was not missed.
             self._answers = before.skip(reason)
             yield [service, self._answers]
             return
@@ -357,9 +357,9 @@ class Prompting:
         who = {"target": self.target}
         if found is None or not found.protocol:
             log.warning(
-                "%s, so that its health alone is watched; to have it answer prompts, set prompt.protocol: "
-                "openai-chat, openai-completions, or plain with prompt.body",
-                found.evidence if found else "not recognised",
+                "%s, so that its health alone is watched; to have it answer prompts, set model, or prompt.protocol "
+                "and, for plain, prompt.body",
+                _introduced(found),
                 extra=who,
             )
             return
@@ -381,3 +381,9 @@ class Prompting:
             log.warning("prompt fails: %s", failure, extra=who)
         elif failure is None and before.up is not True:
             log.info("prompt is answered", extra=who)
+
+
+def _introduced(found: Recognition | None) -> str:
+    if found is None:
+        return "not recognised"
+    return found.evidence if found.engine == "unknown" else f"{found.engine} by {found.evidence}"

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from itertools import repeat
 from threading import Event
@@ -16,9 +16,9 @@ from exporter.engines import recognised, skipped
 from exporter.pace import AUTO_INTERVAL, LONGEST_INTERVAL, Pace
 from exporter.protocols import PROTOCOLS
 from exporter.reading import Reading
-from exporter.sources.prompt import Answers, Lookout, Prompting, Question, Questions, Service
+from exporter.sources.prompt import Answers, Lookout, Prompting, Question, Questions, Service, Skip
 from exporter.watch import Clock, Watch
-from exporter.wire import Failure, Prompt
+from exporter.wire import Failure, Prompt, Recognition
 from tests.services.client import client
 from tests.services.openai import CHAT, DONE, GOOD, ROLE, STOP, WORDS, frame, last, models, piece
 from tests.services.recorded import recorded
@@ -34,6 +34,9 @@ LISTED = models("tiny")
 def serving(stage: Stage, chat: Answer, listed: Answer = LISTED) -> Server:
     """A service that answers a chat and lists its models so."""
     return stage.serve({f"POST {CHAT}": chat, "GET /v1/models": listed})
+
+
+AT_ONCE = Pace(every=0.001, max_share=0.02)
 
 
 class Asked:
@@ -405,3 +408,54 @@ def test_the_log_says_what_a_prompt_costs(stage: Stage, logged: Callable[[], Seq
     Asked(serving(stage, GOOD))(1)
 
     assert "at most 16 output tokens every 1000 s" in logged()[0]
+
+
+async def fit(_found: Recognition) -> str | None:
+    """Nothing speaks against a prompt."""
+    return None
+
+
+async def asleep(_found: Recognition) -> str | None:
+    return "asleep"
+
+
+def spared(server: Server, looks: int, *, skip: Skip = fit, waiting: float | None = None, **sparing: float) -> Answers:
+    """What is said of the answers after so many looks at a service that is to be spared."""
+
+    async def looked() -> Answers:
+        async with client(server.url) as asking:
+            recognise = partial(recognised, asking, {}, protocol=None, model=None)
+            asked = Questions(
+                in_turn=(Question(prompt=Prompt(text="Count.")),), limits=LIMITS, pace=AT_ONCE, dialects=PROTOCOLS
+            )
+            lookout = Lookout(recognise=recognise, skip=skip, waiting=lambda: waiting)
+            source = Prompting(asking, replace(asked, **sparing), lookout, target="chat")  # type: ignore[arg-type]  # numbers
+            for _ in range(looks):
+                (*_, said) = [said async for said in source.read()]
+            return next(reading for reading in said if isinstance(reading, Answers))
+
+    return asyncio.run(looked())
+
+
+def test_a_prompt_that_is_left_out_is_counted_by_its_reason_and_as_nothing_else(stage: Stage) -> None:
+    server = serving(stage, GOOD)
+
+    after = spared(server, 5, skip=asleep)
+
+    assert happened(after.skipped) == {"asleep": 5}
+    assert after.attempts == 0
+    assert server.asked("POST") == []
+
+
+def test_a_waiting_queue_spares_the_service_but_never_twice_in_a_row(stage: Stage) -> None:
+    after = spared(serving(stage, GOOD), 4, waiting=3, waiting_above=2)
+
+    assert after.skipped["queue_full"] == 2
+    assert after.attempts == 2
+
+
+def test_a_daily_budget_that_is_spent_ends_the_prompts_of_the_day(stage: Stage) -> None:
+    after = spared(serving(stage, GOOD), 3, tokens_a_day=1)
+
+    assert after.skipped["budget"] == 2
+    assert after.attempts == 1
