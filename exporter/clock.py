@@ -40,8 +40,11 @@ class Flight:
                 self.began, self.stream = perf_counter(), None
                 self.resolved = self.connected = self.secured = self.written = self.headed = None
             case "connect_tcp.complete" | "connect_unix_socket.complete", Stream() as stream:
-                self.stream, self.resolved, self.connected = stream, stream.resolved, stream.connected
-            case "start_tls.complete", _:
+                self.stream = stream
+                # What is written already was on another connection, from which the answer counts.
+                if self.written is None:
+                    self.resolved, self.connected = stream.resolved, stream.connected
+            case "start_tls.complete", _ if self.written is None:
                 self.secured = perf_counter()
             case "send_request_body.complete", _:
                 self.written = self.stream.written if self.stream is not None else perf_counter()

@@ -405,3 +405,19 @@ def test_an_answer_is_kept_in_part_where_it_is_long(stage: Stage) -> None:
 
     assert len(attempt.answer.text) == 2**16
     assert attempt.answer.size == 200_000
+
+
+def test_an_answer_that_takes_two_requests_is_timed_from_the_first(stage: Stage) -> None:
+    begun = recorded("gradio-6.31.0/call_chat_post")
+    streamed = {
+        name: (lambda _request, answer=answer: [0.2, *answer(_request)])
+        for name, answer in recorded("gradio-6.31.0/call_chat_get").items()
+    }
+    service = stage.serve({**begun, **streamed})
+
+    attempt = asked(service.url, protocol="gradio", prompt=Prompt(text="hi", path="chat", body={"data": ["${text}"]}))
+
+    assert attempt.failed is None
+    assert attempt.seconds is not None
+    assert attempt.seconds >= 0.2
+    assert {"connect", "send"} <= attempt.phases.keys()

@@ -126,7 +126,7 @@ def _since_the_call(trace: Trace | None) -> Trace | None:
         return None
 
     async def told(event: str, details: dict[str, object]) -> None:
-        if not event.endswith("send_request_body.complete"):
+        if not event.endswith(("connect_tcp.started", "send_request_body.complete")):
             await trace(event, details)
 
     return told

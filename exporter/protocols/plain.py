@@ -1,6 +1,8 @@
 """Any JSON over HTTP: the request is a template, and the answer stands somewhere in the body."""
 
 import json
+import re
+from base64 import b64decode
 from collections.abc import AsyncGenerator
 
 import httpx
@@ -10,6 +12,9 @@ from exporter.threads import judged
 from exporter.wire import Delta, Failed, Failure, Prompt, answered, filled, opened, parsed, whole
 
 TEXT_LIMIT = 64 * 2**10
+PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp")
+# How PNG, JPEG, GIF and WEBP begin in base64, with or without a data URL's head before them.
+PICTURE = re.compile(r"(?:data:image/[\w.+-]+;base64,)?(?=iVBORw0KGgo|/9j/|R0lGOD|UklGR)")
 
 
 async def plain(client: httpx.AsyncClient, prompt: Prompt) -> AsyncGenerator[Delta, None]:
@@ -20,20 +25,30 @@ async def plain(client: httpx.AsyncClient, prompt: Prompt) -> AsyncGenerator[Del
     request = client.build_request(prompt.method, str(path), content=content, headers={**described, **prompt.headers})
     async with opened(client, request, prompt.trace) as response:
         await answered(response)
-        body = await whole(response)
-    text = _beginning(body) if prompt.answer is None else await judged(_found, body, prompt.answer)
-    yield Delta(text=text, size=len(body), whole=True)
+        kind, body = response.headers.get("content-type", ""), await whole(response)
+    yield _whole(kind, body) if prompt.answer is None else await judged(_found, body, prompt.answer)
 
 
-def _found(body: bytes, answer: str) -> str:
+def _whole(kind: str, body: bytes) -> Delta:
+    if kind.lower().startswith(PICTURES):
+        return Delta(images=(body,), size=len(body), whole=True)
+    return Delta(text=body[:TEXT_LIMIT].decode(errors="replace"), size=len(body), whole=True)
+
+
+def _found(body: bytes, answer: str) -> Delta:
     values = Path.parse(answer).values(parsed(body))
     if not values:
         raise Failed(Failure.UNEXPECTED, f"nothing stands at {answer} in the answer")
     value = values[0]
     if value is None or value in ("", [], {}):
-        return ""
-    return value if isinstance(value, str) else json.dumps(value)
+        return Delta(size=len(body), whole=True)
+    if isinstance(value, str) and (head := PICTURE.match(value)):
+        return Delta(images=(_decoded(value[head.end() :]),), size=len(body), whole=True)
+    return Delta(text=value if isinstance(value, str) else json.dumps(value), size=len(body), whole=True)
 
 
-def _beginning(body: bytes) -> str:
-    return body[:TEXT_LIMIT].decode(errors="replace")
+def _decoded(encoded: str) -> bytes:
+    try:
+        return b64decode(encoded, validate=True)
+    except ValueError as error:
+        raise Failed(Failure.INVALID, "a picture that is not in base64") from error

@@ -111,6 +111,7 @@ def test_a_body_without_an_answer_in_it_may_be_of_any_kind(stage: Stage) -> None
     (image,) = heard("plain", service, Prompt(path="/generate", body={"prompt": "${text}"}, text="a cat"))
 
     assert image.size == len(body("fastapi-image/generate")) == 12420
+    assert image.images == (body("fastapi-image/generate"),)
     assert image.spoken
     assert image.whole
     assert sent(service) == {"prompt": "a cat"}
@@ -126,7 +127,7 @@ def test_an_image_inside_json_is_found_by_its_path(stage: Stage) -> None:
 
     said = heard("plain", service, Prompt(path="/v1/images/generations", body={}, answer="data.0.b64_json"))
 
-    assert text(said).startswith("iVBORw0KGgo")
+    assert said[0].images[0].startswith(b"\x89PNG")
     assert [delta.size for delta in said] == [len(body("fastapi-image/openai_images"))]
 
 

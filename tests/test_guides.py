@@ -1,0 +1,291 @@
+"""Three services as their guides wrote them, each watched for real with the configuration that README gives it."""
+
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from tests.daemon import PATIENCE, ROOT, Page, started
+
+GUIDES = ROOT / "tests" / "services" / "guides"
+PYTHONS = [python for python in os.environ.get("GUIDES_PYTHON", "").split(":") if python]
+if not PYTHONS:
+    reason = (
+        "GUIDES_PYTHON names no Pythons, with colons between them, that have gradio, flask or fastapi to be watched"
+    )
+    pytest.skip(reason, allow_module_level=True)
+
+QUICKLY = {
+    "prompt": {"every": "200ms", "jitter": 0},
+    "health": {"every": "1s"},
+    "server": {"every": "1s"},
+    "host": {"every": "1s"},
+    "gpu": {"enabled": False},
+}
+MOST_LINES = 15
+
+
+def python_with(*packages: str) -> str:
+    """The first Python of GUIDES_PYTHON that has all these packages."""
+    missing = f"import sys, importlib.util as it; sys.exit(not all(map(it.find_spec, {packages})))"
+    for python in PYTHONS:
+        if subprocess.run([python, "-c", missing], check=False, timeout=PATIENCE).returncode == 0:
+            return python
+    pytest.skip(f"no Python that GUIDES_PYTHON names, a list with colons, has {', '.join(packages)}")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@contextmanager
+def running(folder: Path, port: int, *command: str, **environment: str) -> Iterator[None]:
+    """A service, from when it answers until it is ended with all its workers."""
+    given = {**os.environ, "NO_PROXY": "127.0.0.1,localhost", **environment}
+    log = folder / "service.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=GUIDES, env=given, stdout=output, stderr=output)
+    try:
+        end = time.monotonic() + PATIENCE
+        while not answers(port):
+            assert process.poll() is None, log.read_text()[-4000:]
+            assert time.monotonic() < end, log.read_text()[-4000:]
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code < 500
+    except httpx.TransportError:
+        return False
+
+
+def in_readme(name: str) -> str:
+    """The configuration of a service, as README shows it."""
+    shown = rf"<!-- {name} configuration -->\n```yaml\n(.*?)```\n<!-- end of {name} configuration -->"
+    found = re.search(shown, (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found is not None, f"README shows no {name} configuration"
+    return found[1]
+
+
+def configured(name: str, ports: Mapping[int, int]) -> dict[str, object]:
+    """README's configuration of a service, at other ports and asked more often."""
+    shown = in_readme(name)
+    for usual, port in ports.items():
+        shown = shown.replace(f"http://127.0.0.1:{usual}", f"http://127.0.0.1:{port}")
+    config: dict[str, object] = yaml.safe_load(shown)
+    targets = config["targets"]
+    assert isinstance(targets, list)
+    for target in targets:
+        target["prompt"].pop("every", None)
+    return {**config, **QUICKLY}
+
+
+def succeeded(page: Page, target: str) -> float:
+    """How many prompts had a valid answer."""
+    return (page.value("model_probe_attempts_total", target=target) or 0) - failed(page, target)
+
+
+def failed(page: Page, target: str) -> float:
+    """How many prompts had none."""
+    return sum(failures(page, target).values())
+
+
+def failures(page: Page, target: str) -> Mapping[str, float]:
+    """How many prompts had no valid answer, by the reason."""
+    return page.by("reason", "model_probe_failures_total", target=target)
+
+
+@pytest.mark.parametrize("name", ["chat", "address", "image"])
+def test_a_configuration_that_does_all_is_short(name: str) -> None:
+    lines = in_readme(name).splitlines()
+
+    assert len(lines) <= MOST_LINES
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """What the page says of the chat once it has been asked a few times."""
+    python = python_with("gradio", "prometheus_client")
+    port, metrics = free_port(), free_port()
+    folder = tmp_path_factory.mktemp("chat")
+    at = {"GRADIO_SERVER_PORT": str(port), "METRICS_PORT": str(metrics), "GRADIO_ANALYTICS_ENABLED": "False"}
+    with ExitStack() as stack:
+        stack.enter_context(running(folder, port, python, "chat.py", **at))
+        daemon = stack.enter_context(started(folder, configured("chat", {7860: port, 8000: metrics})))
+        return daemon.until(
+            lambda page: (
+                (page.value("model_probe_first_token_seconds_count", target="chat") or 0) >= 3
+                and sum(it.value for it in page.samples("model_server_request_duration_seconds_count")) >= 2
+                and page.value("model_process_resident_memory_bytes", target="chat") is not None
+            )
+        )
+
+
+def test_the_chat_answers_as_it_should(chat: Page) -> None:
+    assert chat.value("model_probe_up", target="chat") == 1
+    assert chat.value("model_health_up", target="chat") == 1
+    assert not failures(chat, "chat")
+
+
+def test_the_chat_thinks_first_and_its_answer_is_timed_apart(chat: Page) -> None:
+    first = chat.value("model_probe_last_first_token_seconds", target="chat")
+    first_answer = chat.value("model_probe_last_first_answer_token_seconds", target="chat")
+
+    assert first is not None
+    assert first_answer is not None
+    assert first < first_answer
+
+
+def test_the_chats_tokens_are_timed(chat: Page) -> None:
+    assert chat.value("model_probe_stream_buffered", target="chat") == 0
+    assert chat.value("model_probe_tokens_estimated", target="chat") == 1
+    assert chat.value("model_probe_tokens_per_second", target="chat")
+
+
+def test_what_the_chat_counts_itself_is_published_from_its_other_port(chat: Page) -> None:
+    requests = sum(it.value for it in chat.samples("model_server_requests_total", target="chat"))
+    timed = sum(it.value for it in chat.samples("model_server_request_duration_seconds_count", target="chat"))
+
+    assert chat.samples("model_server_metrics_up", target="chat")[0].value == 1
+    assert requests >= 2
+    assert timed >= 2
+
+
+def test_the_chats_use_of_the_machine_is_seen(chat: Page) -> None:
+    assert chat.value("model_process_resident_memory_bytes", target="chat")
+    assert chat.by("mode", "model_process_cpu_seconds_total", target="chat")
+    assert chat.value("host_memory_used_bytes")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Page]:
+    """What the page says of the parser while all is well, and after one of its four workers has broken."""
+    python = python_with("flask", "gunicorn", "psutil")
+    port = free_port()
+    folder = tmp_path_factory.mktemp("address")
+    breaking = folder / "break-one"
+    command = (python, "-m", "gunicorn", "--workers=4", "--threads=2", f"--bind=127.0.0.1:{port}", "address:app")
+    with ExitStack() as stack:
+        stack.enter_context(running(folder, port, *command, BREAK_ONE_WORKER=str(breaking)))
+        daemon = stack.enter_context(started(folder, configured("address", {5000: port})))
+        well = daemon.until(
+            lambda page: (
+                succeeded(page, "address") >= 10
+                and page.value("model_processes", target="address") == 5
+                and bool(page.samples("model_health_value", target="address"))
+            )
+        )
+        breaking.touch()
+        broken = daemon.until(
+            lambda page: failed(page, "address") >= 3 and succeeded(page, "address") > 2 * failed(page, "address")
+        )
+        return well, broken
+
+
+def test_what_the_parsers_health_says_is_published(address: tuple[Page, Page]) -> None:
+    well, _ = address
+    told = {it.labels["field"]: it.value for it in well.samples("model_health_value", target="address")}
+
+    assert told.keys() == {"cpu_usage", "memory_usage", "gpu_available"}
+    assert 0 < told["memory_usage"] < 100
+    assert told["gpu_available"] == 0
+
+
+def test_the_parser_parses(address: tuple[Page, Page]) -> None:
+    well, _ = address
+
+    assert well.value("model_probe_up", target="address") == 1
+    assert well.value("model_health_up", target="address") == 1
+    assert not failures(well, "address")
+
+
+def test_all_of_the_parsers_workers_are_one_service_with_one_queue(address: tuple[Page, Page]) -> None:
+    well, _ = address
+
+    assert well.value("model_processes", target="address") == 5
+    assert well.value("model_process_accept_queue", target="address") is not None
+
+
+def test_one_broken_worker_of_four_shows_while_health_says_active(address: tuple[Page, Page]) -> None:
+    _, broken = address
+
+    assert failures(broken, "address").keys() == {"status_5xx"}
+    assert failed(broken, "address") >= 3
+    assert succeeded(broken, "address") > failed(broken, "address")
+    assert broken.value("model_health_up", target="address") == 1
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Page]:
+    """What the page says of the image API once it has erred, and after its pictures have turned black."""
+    python = python_with("fastapi", "uvicorn", "prometheus_fastapi_instrumentator", "PIL")
+    port = free_port()
+    folder = tmp_path_factory.mktemp("image")
+    black = folder / "black"
+    errs_soon = {"IMAGE_SECONDS": "0.05 0.1", "IMAGE_SEED": "12", "BLACK_IMAGES": str(black)}
+    with ExitStack() as stack:
+        stack.enter_context(running(folder, port, python, "-m", "uvicorn", "image:app", f"--port={port}", **errs_soon))
+        daemon = stack.enter_context(started(folder, configured("image", {8000: port})))
+        well = daemon.until(
+            lambda page: (
+                failed(page, "image") >= 1
+                and succeeded(page, "image") >= 10
+                and page.value("model_probe_up", target="image") == 1
+                and bool(page.samples("model_server_requests_total", handler="/generate"))
+            )
+        )
+        black.touch()
+        daemon.until(lambda page: failed(page, "image") >= failed(well, "image") + 5)
+        return well, daemon.scrape()
+
+
+def test_the_image_is_drawn_and_looked_at(image: tuple[Page, Page]) -> None:
+    well, blackened = image
+
+    assert well.value("model_probe_up", target="image") == 1
+    assert succeeded(well, "image") >= 10
+    assert blackened.value("model_probe_up", target="image") == 0
+    assert failed(blackened, "image") >= failed(well, "image") + 5
+
+
+def test_an_error_that_claims_success_is_a_failure(image: tuple[Page, Page]) -> None:
+    well, _ = image
+    by_status = well.by("status", "model_server_requests_total", target="image", handler="/generate")
+
+    assert failures(well, "image").keys() == {"unexpected"}
+    assert succeeded(well, "image") > failed(well, "image")
+    assert by_status.keys() == {"2xx"}
+
+
+def test_without_a_health_endpoint_its_description_stands_for_one(image: tuple[Page, Page]) -> None:
+    well, _ = image
+
+    assert well.value("model_health_up", target="image") == 1
+
+
+def test_what_the_image_api_counts_itself_is_told_by_handler_and_status(image: tuple[Page, Page]) -> None:
+    well, _ = image
+    (asked,) = well.samples("model_server_requests_total", target="image", handler="/generate", status="2xx")
+    timed = well.samples("model_server_request_duration_seconds_count", target="image", handler="/generate")
+
+    assert asked.labels["method"] == "POST"
+    assert asked.value >= 5
+    assert timed
