@@ -10,7 +10,8 @@ from http import HTTPStatus
 import httpx
 
 from exporter.paths import Json
-from exporter.wire import Failed, Failure, Prompt, Usage, answered, opened
+from exporter.response import answered, opened
+from exporter.wire import Failed, Failure, Prompt, Usage
 
 REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 MOST_TOKENS = 2**32

@@ -5,7 +5,8 @@ from typing import TypeGuard
 
 from exporter.normal import LARGEST, Sample
 from exporter.paths import Json
-from exporter.wire import Failed, Failure, parsed
+from exporter.response import parsed
+from exporter.wire import Failed, Failure
 
 
 def loads(document: Json) -> Iterator[Sample]:

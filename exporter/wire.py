@@ -1,17 +1,12 @@
 """Bytes on a wire: what is asked, what comes back piece by piece, and the ways in which it goes wrong."""
 
-import asyncio
-import json
 import re
 import socket
 import ssl
-import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http import HTTPStatus
-from time import perf_counter
 from typing import Self
 
 import httpcore
@@ -19,12 +14,6 @@ import httpx
 
 from exporter.paths import Json
 
-BODY_LIMIT = 8 * 2**20
-FRAME_LIMIT = 256 * 2**10
-LINES_LIMIT = 2**16
-SLICE = 8 * 2**10
-TURN = 0.002  # Seconds of reading after which whatever else is due has its turn.
-REDIRECTS = 3
 TEXT_KEPT = 64 * 2**10
 LOGPROBS_KEPT = 4096
 
@@ -299,189 +288,3 @@ class Recognition:
     """Where it is asked, if elsewhere than in the protocol's own place."""
     fields: Mapping[str, Json] = field(default_factory=dict, compare=False)
     """Further fields of a request, which switch thinking off."""
-
-
-@asynccontextmanager
-async def opened(
-    client: httpx.AsyncClient, request: httpx.Request, trace: Trace | None
-) -> AsyncIterator[httpx.Response]:
-    """The response to a request, its body unread; redirects are followed within the same origin only.
-
-    The request goes on with its own method and headers, so that a key is never sent to another origin and a
-    POST never becomes a GET; anything else raises Failed (redirected).
-    """
-    if trace is not None:
-        request.extensions["trace"] = trace
-    for _ in range(REDIRECTS + 1):
-        response = await sent(client, request)
-        try:
-            following = response.next_request
-            if following is None:
-                yield response
-                return
-            if origin(following.url) != origin(request.url) or following.method != request.method:
-                raise Failed(Failure.REDIRECTED, f"status {response.status_code} leads to {following.url.host}")
-            request = following
-        finally:
-            await response.aclose()
-    raise Failed(Failure.REDIRECTED, f"more than {REDIRECTS} redirects")
-
-
-async def sent(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """The response to one request, its body unread, wherever it may lead; raises one of FAULTS."""
-    try:
-        return await client.send(request, stream=True, follow_redirects=False)
-    except ValueError as error:  # urllib's, where a Location such as //[::1%]] is no address
-        raise Failed(Failure.INVALID, "a redirect to what is no address") from error
-
-
-def origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    """What two addresses have in common where a key for the one may be sent to the other."""
-    return url.scheme, url.host, url.port
-
-
-async def answered(response: httpx.Response) -> None:
-    """Return where the status promises an answer to a prompt; raises Failed where it does not."""
-    await accepted(response)
-    if response.status_code == HTTPStatus.NO_CONTENT:
-        raise Failed(Failure.EMPTY, "status 204")
-
-
-async def accepted(response: httpx.Response) -> None:
-    """Return where the status is one of success; raises Failed where it is not."""
-    if not response.is_success:
-        body = await beginning(response)
-        raise Failed(refusal(response.status_code, body), f"status {response.status_code}")
-
-
-async def beginning(response: httpx.Response, size: int = 4096) -> bytes:
-    """At least the first bytes of a body, where it has as many."""
-    body = b""
-    async with aclosing(reads(response)) as chunks:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) >= size:
-                break
-    return body
-
-
-async def whole(response: httpx.Response) -> bytes:
-    """A whole body."""
-    return b"".join([chunk async for chunk in reads(response)])
-
-
-async def reads(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """A body as it comes, decoded where it is compressed although that was not asked for.
-
-    Raises Failed (too_large) beyond 8 MiB, counted after decoding, so that a bomb of gzip ends there. However little
-    work a body is to send and however much to read, the loop has its turn every few milliseconds.
-    """
-    inflater = _inflater(response.headers.get("content-encoding", "").strip().lower() or "identity")
-    room = BODY_LIMIT
-    turn = perf_counter() + TURN
-    async for raw in response.aiter_raw():
-        for chunk in _slices(raw, inflater):
-            room -= len(chunk)
-            if room < 0:
-                raise Failed(Failure.TOO_LARGE, f"a body beyond {BODY_LIMIT} bytes")
-            yield chunk
-            if perf_counter() > turn:
-                await asyncio.sleep(0)
-                turn = perf_counter() + TURN
-
-
-def _inflater(coding: str) -> "zlib._Decompress | None":
-    if coding == "identity":
-        return None
-    if coding not in {"gzip", "deflate"}:
-        raise Failed(Failure.INVALID, "a content-encoding that was not asked for")
-    return zlib.decompressobj(zlib.MAX_WBITS | 32)
-
-
-def _slices(raw: bytes, inflater: "zlib._Decompress | None") -> Iterator[bytes]:
-    if inflater is None:
-        yield from (raw[start : start + SLICE] for start in range(0, len(raw), SLICE))
-        return
-    try:
-        slice_ = inflater.decompress(raw, SLICE)
-        while slice_:
-            yield slice_
-            slice_ = inflater.decompress(inflater.unconsumed_tail, SLICE)
-    except zlib.error as error:
-        raise Failed(Failure.INVALID, "a body that is not compressed as it says") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One server-sent event."""
-
-    data: str
-    name: str = "message"
-
-
-# A lone carriage return ends a line too, unless the line feed that belongs to it may be still to come.
-LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])")
-
-
-async def lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """A body line by line, without line ends.
-
-    Raises Failed (too_large) at a line beyond 256 KiB, and beyond 65,536 lines.
-    """
-    rest, scanned, room = b"", 0, LINES_LIMIT
-    async with aclosing(reads(response)) as chunks:
-        async for chunk in chunks:
-            rest += chunk
-            start = 0
-            for end in LINE_END.finditer(rest, scanned):
-                yield rest[start : end.start()]
-                start = end.end()
-                room -= 1
-            rest = rest[start:]
-            scanned = max(len(rest) - 1, 0)
-            if len(rest) > FRAME_LIMIT or room < 0:
-                raise Failed(Failure.TOO_LARGE, f"a line beyond {FRAME_LIMIT} bytes, or more than {LINES_LIMIT} lines")
-    if rest:
-        yield rest.removesuffix(b"\r")
-
-
-async def events(response: httpx.Response) -> AsyncGenerator[Event, None]:
-    """A body as server-sent events; an event that the body's end cuts short is told all the same.
-
-    Raises Failed: too_large where an event is beyond 256 KiB, invalid where its text is not UTF-8.
-    """
-    data, name, said = bytearray(), b"", False
-    async with aclosing(lines(response)) as all_lines:
-        async for line in all_lines:
-            key, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
-            if not line:
-                if said:
-                    yield _event(data, name)
-                data, name, said = bytearray(), b"", False
-            elif key == b"data":
-                data += b"\n" * said + value.removeprefix(b" ")
-                said = True
-            elif line.startswith(b"{"):
-                yield _event(bytearray(line), b"")  # Ollama ends a stream that fails so, which is no event at all.
-            elif key == b"event":
-                name = value.removeprefix(b" ")
-            if len(data) > FRAME_LIMIT:
-                raise Failed(Failure.TOO_LARGE, f"an event beyond {FRAME_LIMIT} bytes")
-    if said:
-        yield _event(data, name)
-
-
-def _event(data: bytearray, name: bytes) -> Event:
-    try:
-        return Event(data.decode(), name.decode() or "message")
-    except UnicodeDecodeError as error:
-        raise Failed(Failure.INVALID, "an event that is not UTF-8") from error
-
-
-def parsed(text: bytes | str) -> Json:
-    """A JSON document; raises Failed (invalid) where it is none."""
-    try:
-        document: Json = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Failed(Failure.INVALID, f"not JSON: {type(error).__name__}") from error
-    return document

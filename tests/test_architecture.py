@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent / "exporter"
 FLOORS = (
     ("reading", "paths", "sockets", "log", "figures"),
     ("wire", "clock", "threads", "nvml", "web", "normal", "vocabularies"),
-    ("pace",),
+    ("pace", "response"),
     ("exchange", "forms", "lookup", "ask"),
     ("checks",),
     ("exposition", "page", "watch", "protocols", "sources"),
@@ -31,7 +31,7 @@ DOORS = {
     "h11": {"web"},
     "httpcore": {"clock", "wire"},
     "httpx": {
-        *("ask", "clock", "engines", "exchange", "protocols", "site", "wire"),
+        *("ask", "clock", "engines", "exchange", "protocols", "response", "site", "wire"),
         *("sources.health", "sources.prompt", "sources.server"),
     },
     "jsonpath": {"paths"},

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from exporter.exchange import Fields, Question, answering, count, fresh, merged, number, objects, sound, string, usage
 from exporter.paths import Json
-from exporter.wire import Failed, Failure, Memory, Prompt, Usage, whole
+from exporter.response import whole
+from exporter.wire import Failed, Failure, Memory, Prompt, Usage
 from tests.services.client import client
 from tests.services.scripted import Answer, Service, Stage, in_turn, reply
 

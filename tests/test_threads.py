@@ -14,9 +14,10 @@ import psutil
 import pytest
 
 from exporter.reading import Reason, Unreadable
+from exporter.response import parsed
 from exporter.sources.health import Expectation, verdict
 from exporter.threads import JUDGED_HERE, Thread, apart, judged
-from exporter.wire import Failed, Failure, parsed
+from exporter.wire import Failed, Failure
 
 GUARD = 30.0
 ROOT = Path(__file__).parent.parent

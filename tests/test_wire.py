@@ -18,29 +18,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.paths import Json
-from exporter.wire import (
+from exporter.response import (
     BODY_LIMIT,
-    CAUSES,
-    FAULTS,
     FRAME_LIMIT,
     LINES_LIMIT,
-    STATUSES,
     Event,
-    Failed,
-    Failure,
-    Prompt,
     accepted,
     answered,
     beginning,
     events,
-    failed,
-    filled,
     lines,
     opened,
     parsed,
-    refusal,
     whole,
 )
+from exporter.wire import CAUSES, FAULTS, STATUSES, Failed, Failure, Prompt, failed, filled, refusal
 from tests.services.client import client
 from tests.services.scripted import Answer, Ending, Stage, chunks, head, in_turn, reply, script
 

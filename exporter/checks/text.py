@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 
 from exporter.checks.numbers import Range
 from exporter.paths import Json, Path
-from exporter.wire import Answer, Failed, parsed
+from exporter.response import parsed
+from exporter.wire import Answer, Failed
 
 VISIBLE = re.compile(r"[^\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 THINKING, THOUGHT = "<think>", "</think>"

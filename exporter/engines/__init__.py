@@ -11,7 +11,8 @@ from exporter.engines.row import Condition, Engine, Look, Metrics, Reply, Seen, 
 from exporter.engines.signs import FRONT, LONGEST, REFUSED, UNAVAILABLE
 from exporter.engines.table import ENGINES
 from exporter.paths import Json
-from exporter.wire import FAULTS, NOBODY, Failed, Failure, Recognition, beginning, failed, parsed, refusal, sent
+from exporter.response import beginning, parsed, sent
+from exporter.wire import FAULTS, NOBODY, Failed, Failure, Recognition, failed, refusal
 
 __all__ = ["ENGINES", "Condition", "Engine", "Look", "Metrics", "Skip", "recognised", "rows", "skipped", "told_unwell"]
 

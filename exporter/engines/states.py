@@ -7,7 +7,8 @@ from http import HTTPStatus
 from exporter.engines.row import Condition, Judge, Reply, Skip
 from exporter.engines.signs import LONGEST, listed
 from exporter.paths import Json
-from exporter.wire import Failed, Failure, parsed, refusal
+from exporter.response import parsed
+from exporter.wire import Failed, Failure, refusal
 
 
 def ordinary(status: int, body: bytes) -> Condition | None:

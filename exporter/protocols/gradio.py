@@ -11,8 +11,9 @@ from urllib.parse import quote
 import httpx
 
 from exporter.paths import Json
+from exporter.response import answered, events, opened, parsed, whole
 from exporter.threads import judged
-from exporter.wire import Delta, Failed, Failure, Prompt, Trace, answered, events, filled, opened, parsed, whole
+from exporter.wire import Delta, Failed, Failure, Prompt, Trace, filled
 
 PREFIX = "/gradio_api"
 CHAT = "chat"  # What ChatInterface calls its endpoint.

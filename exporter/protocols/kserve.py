@@ -8,8 +8,9 @@ from urllib.parse import quote
 import httpx
 
 from exporter.paths import Json
+from exporter.response import answered, events, opened, parsed, whole
 from exporter.threads import judged
-from exporter.wire import Delta, Failed, Failure, Prompt, answered, events, filled, opened, parsed, whole
+from exporter.wire import Delta, Failed, Failure, Prompt, filled
 
 INFER = "/infer"
 MOST_VALUES = 2**18  # An image of 224 by 224 has 150,528.

@@ -7,8 +7,9 @@ from contextlib import aclosing
 import httpx
 
 from exporter.paths import Json
+from exporter.response import answered, lines, opened, parsed, whole
 from exporter.threads import judged
-from exporter.wire import Delta, Failed, Failure, Prompt, Usage, answered, lines, opened, parsed, whole
+from exporter.wire import Delta, Failed, Failure, Prompt, Usage
 
 MOST_TOKENS = 2**32
 

@@ -9,8 +9,9 @@ import httpx
 
 from exporter.exchange import Fields, Question, answering, count, fresh, number, objects, sound, string, usage
 from exporter.paths import Json
+from exporter.response import Event, events, parsed, whole
 from exporter.threads import judged
-from exporter.wire import Delta, Event, Failed, Failure, Prompt, Usage, events, parsed, whole
+from exporter.wire import Delta, Failed, Failure, Prompt, Usage
 
 DONE = "[DONE]"
 STREAM = "text/event-stream"

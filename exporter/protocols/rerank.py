@@ -6,8 +6,9 @@ import httpx
 
 from exporter.exchange import Fields, Question, answering, count, number, objects, sound, usage
 from exporter.paths import Json
+from exporter.response import parsed, whole
 from exporter.threads import judged
-from exporter.wire import Delta, Failed, Failure, Prompt, Usage, parsed, whole
+from exporter.wire import Delta, Failed, Failure, Prompt, Usage
 
 
 async def rerank(client: httpx.AsyncClient, prompt: Prompt) -> AsyncGenerator[Delta, None]:

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator
 import httpx
 
 from exporter.paths import Json
+from exporter.response import answered, opened, parsed, whole
 from exporter.threads import judged
-from exporter.wire import Delta, Failed, Failure, Prompt, Usage, answered, opened, parsed, whole
+from exporter.wire import Delta, Failed, Failure, Prompt, Usage
 
 COUNT = re.compile(r"[0-9]{1,9}")
 

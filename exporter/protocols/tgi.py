@@ -7,7 +7,8 @@ from contextlib import aclosing
 import httpx
 
 from exporter.paths import Json
-from exporter.wire import Delta, Failed, Failure, Prompt, Usage, answered, events, opened, parsed
+from exporter.response import answered, events, opened, parsed
+from exporter.wire import Delta, Failed, Failure, Prompt, Usage
 
 MOST_TOKENS = 2**32
 

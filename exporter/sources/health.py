@@ -14,8 +14,9 @@ import httpx
 from exporter.clock import Flight
 from exporter.paths import Json, Path
 from exporter.reading import Counter, Gauge, Label, Note, Reading, counted
+from exporter.response import opened, parsed, whole
 from exporter.threads import judged
-from exporter.wire import FAULTS, Failed, Failure, failed, opened, parsed, refusal, whole
+from exporter.wire import FAULTS, Failed, Failure, failed, refusal
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,10 @@ from exporter.figures import Figure, Form, Place, Vocabulary, Way
 from exporter.forms import awake, functions, loads, queue, slots
 from exporter.normal import SERIES_LIMIT, START, Figures, Owner, Sample, Value
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Reading
+from exporter.response import accepted, opened, parsed, whole
 from exporter.threads import judged
 from exporter.vocabularies import VOCABULARIES
-from exporter.wire import FAULTS, Failed, Failure, accepted, failed, opened, parsed, whole
+from exporter.wire import FAULTS, Failed, Failure, failed
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.paths import Json
+from exporter.response import FRAME_LIMIT
 from exporter.threads import JUDGED_HERE
-from exporter.wire import FRAME_LIMIT, Delta, Failed, Failure, Usage
+from exporter.wire import Delta, Failed, Failure, Usage
 from tests.protocols import PROMPT, fault, heard, heard_at_once, text
 from tests.services.recorded import body, recorded
 from tests.services.scripted import FOREVER, Service, Stage, head, reply, script
