@@ -100,6 +100,29 @@ def number(value: Json) -> float:
     return float(value)
 
 
+def vectors(value: Json) -> tuple[tuple[float, ...], ...]:
+    """A list of vectors, in which null is NaN, since JSON has no other word for it.
+
+    Raises Failed: empty where a vector holds nothing, invalid where this is no list of vectors.
+    """
+    if not isinstance(value, list) or not all(isinstance(vector, list) for vector in value):
+        raise Failed(Failure.INVALID, "not a list of vectors")
+    if not all(value):
+        raise Failed(Failure.EMPTY, "a vector without numbers")
+    return tuple(tuple(map(_component, vector)) for vector in value if isinstance(vector, list))
+
+
+def _component(value: Json) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Failed(Failure.INVALID, "a vector of something other than numbers")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise Failed(Failure.INVALID, "a number that is none") from error
+
+
 def count(value: Json) -> int | None:
     """A number of tokens, None where it cannot be one."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None

@@ -1,17 +1,15 @@
 """Ollama's own API: a chat in lines of JSON, and embeddings."""
 
-import math
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 
 import httpx
 
+from exporter.exchange import count, string, vectors
 from exporter.paths import Json
 from exporter.response import answered, lines, opened, parsed, whole
 from exporter.threads import judged
 from exporter.wire import Delta, Failed, Failure, Prompt, Usage
-
-MOST_TOKENS = 2**32
 
 
 async def chat(client: httpx.AsyncClient, prompt: Prompt) -> AsyncGenerator[Delta, None]:
@@ -88,10 +86,10 @@ def _delta(frame: Mapping[str, Json], *, whole: bool) -> Delta:
     if not isinstance(message, dict):
         raise Failed(Failure.INVALID, "a message that is no object")
     return Delta(
-        text=_string(message.get("content")),
-        reasoning=_string(message.get("thinking")),
+        text=string(message.get("content")),
+        reasoning=string(message.get("thinking")),
         tool="".join(_called(message.get("tool_calls"))),
-        finish=_string(frame.get("done_reason")) or None,
+        finish=string(frame.get("done_reason")) or None,
         usage=_usage(frame),
         whole=whole,
     )
@@ -99,7 +97,7 @@ def _delta(frame: Mapping[str, Json], *, whole: bool) -> Delta:
 
 def _usage(frame: Mapping[str, Json]) -> Usage | None:
     # A count of zero is left out, as it is where the whole prompt was cached: then it is not known.
-    prompt, output = _count(frame.get("prompt_eval_count")), _count(frame.get("eval_count"))
+    prompt, output = count(frame.get("prompt_eval_count")), count(frame.get("eval_count"))
     return None if prompt is None and output is None else Usage(prompt=prompt, output=output)
 
 
@@ -107,36 +105,9 @@ def _called(calls: Json) -> Iterator[str]:
     for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
-            yield _string(function.get("name"))
+            yield string(function.get("name"))
 
 
 def _embedded(body: bytes) -> Delta:
     frame = _frame(body)
-    return Delta(vectors=_vectors(frame.get("embeddings")), usage=_usage(frame), size=len(body), whole=True)
-
-
-def _vectors(value: Json) -> tuple[tuple[float, ...], ...]:
-    if not isinstance(value, list) or not all(isinstance(vector, list) for vector in value):
-        raise Failed(Failure.INVALID, "embeddings are not a list of vectors")
-    if not all(value):
-        raise Failed(Failure.EMPTY, "a vector without numbers")
-    return tuple(tuple(map(_number, vector)) for vector in value if isinstance(vector, list))
-
-
-def _number(value: Json) -> float:
-    if value is None:
-        return math.nan  # JSON has no other word for it.
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Failed(Failure.INVALID, "a vector of something other than numbers")
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise Failed(Failure.INVALID, "a number that is none") from error
-
-
-def _string(value: Json) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _count(value: Json) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
+    return Delta(vectors=vectors(frame.get("embeddings")), usage=_usage(frame), size=len(body), whole=True)

@@ -6,11 +6,10 @@ from contextlib import aclosing
 
 import httpx
 
+from exporter.exchange import count, string
 from exporter.paths import Json
 from exporter.response import answered, events, opened, parsed
 from exporter.wire import Delta, Failed, Failure, Prompt, Usage
-
-MOST_TOKENS = 2**32
 
 # A stream has promised 200 before it is looked at, so that these come inside it; any other is the stream's own failure.
 REFUSALS: Mapping[str, Failure] = {
@@ -65,7 +64,7 @@ def _frame(text: str) -> Mapping[str, Json]:
     if not isinstance(frame, dict):
         raise Failed(Failure.INVALID, "a frame that is no JSON object")
     if frame.get("error") not in (None, "", False):
-        raise Failed(REFUSALS.get(_string(frame.get("error_type")), Failure.STREAM_ERROR), "an error frame")
+        raise Failed(REFUSALS.get(string(frame.get("error_type")), Failure.STREAM_ERROR), "an error frame")
     return frame
 
 
@@ -73,9 +72,9 @@ def _delta(frame: Mapping[str, Json]) -> Delta:
     token, details = _object(frame.get("token")), _object(frame.get("details"))
     said: Mapping[str, Json] = {} if token.get("special") is True else token
     return Delta(
-        text=_string(said.get("text")),
+        text=string(said.get("text")),
         logprobs=_logprobs(said.get("logprob")),
-        finish=_string(details.get("finish_reason")) or None,
+        finish=string(details.get("finish_reason")) or None,
         usage=_usage(details) if details else None,
     )
 
@@ -83,8 +82,8 @@ def _delta(frame: Mapping[str, Json]) -> Delta:
 def _usage(details: Mapping[str, Json]) -> Usage:
     prefill = details.get("prefill")
     length = len(prefill) if isinstance(prefill, list) and prefill else None
-    prompt = _count(details.get("input_length"))
-    return Usage(prompt=length if prompt is None else prompt, output=_count(details.get("generated_tokens")))
+    prompt = count(details.get("input_length"))
+    return Usage(prompt=length if prompt is None else prompt, output=count(details.get("generated_tokens")))
 
 
 def _logprobs(value: Json) -> tuple[float, ...]:
@@ -94,11 +93,3 @@ def _logprobs(value: Json) -> tuple[float, ...]:
 
 def _object(value: Json) -> Mapping[str, Json]:
     return value if isinstance(value, dict) else {}
-
-
-def _string(value: Json) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _count(value: Json) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
