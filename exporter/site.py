@@ -20,6 +20,7 @@ from exporter.clock import Transport
 from exporter.lookup import Neighbours
 from exporter.pace import Pace
 from exporter.protocols import PROTOCOLS
+from exporter.response import origin
 from exporter.settings import Case, Target, Tls
 from exporter.settings import Checks as CheckSettings
 from exporter.settings import Prompt as PromptSettings
@@ -157,9 +158,7 @@ async def _asked_for_health(site: Site) -> health.Asked:
     return health.Asked(
         # A key is for the service alone, wherever its health may be told.
         requests=[
-            httpx.Request(
-                "GET", url, headers=site.headers if _origin(url) == _origin(httpx.URL(site.target.url)) else {}
-            )
+            httpx.Request("GET", url, headers=site.headers if origin(url) == origin(httpx.URL(site.target.url)) else {})
             for url in urls
         ],
         timeout=asked.timeout or engine.health_timeout,
@@ -167,17 +166,12 @@ async def _asked_for_health(site: Site) -> health.Asked:
     )
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int]:
-    return url.scheme, url.host, url.port or {"http": 80, "https": 443}[url.scheme]
-
-
 def prompt_of(site: Site) -> prompt.Prompting:
     """The prompt source of one target."""
     asked = site.target.prompt
-    limits = Limits(first_token=asked.first_token_timeout, stall=asked.stall_timeout, total=asked.timeout)
     asking = prompt.Questions(
         in_turn=tuple(questions(site)),
-        limits=limits,
+        limits=limits(site),
         pace=Pace(every=asked.every, max_share=asked.max_share),
         dialects=PROTOCOLS,
         tokens_a_day=asked.daily_token_budget,
@@ -191,13 +185,19 @@ def prompt_of(site: Site) -> prompt.Prompting:
     return prompt.Prompting(site.client, asking, lookout, target=site.target.name)
 
 
+def limits(site: Site) -> Limits:
+    """How long one attempt at a target may take."""
+    asked = site.target.prompt
+    return Limits(first_token=asked.first_token_timeout, stall=asked.stall_timeout, total=asked.timeout)
+
+
 def questions(site: Site) -> Iterator[prompt.Question]:
     """What one target is asked, in turn."""
     asked, checks = site.target.prompt, site.target.checks
     for case in asked.cases:
         yield prompt.Question(prompt=_prompt(site, case), checks=_checks(checks.but_for(case.checks), usual=False))
     if not asked.cases:
-        # Whoever set a question is not asked another, and what the answer to it is to be only he knows.
+        # Whoever set a question is not asked another, and what the answer to it is to be only they know.
         usual = not {"text", "documents"} & asked.model_fields_set
         yield prompt.Question(prompt=_prompt(site, asked), checks=_checks(checks, usual=usual))
 
@@ -242,7 +242,6 @@ def _prompt(site: Site, case: PromptSettings | Case) -> Prompt:
 
 def process_of(site: Site) -> process.ServiceProcess:
     """The process source of one target."""
-    _, name, port = _origin(httpx.URL(site.target.url))
-    asked = site.target.process
-    listening = None if asked is None else asked.port or port
-    return process.ServiceProcess(target=site.target.name, host=name, port=listening, neighbours=site.neighbours)
+    url, asked = httpx.URL(site.target.url), site.target.process
+    listening = None if asked is None else asked.port or url.port or {"http": 80, "https": 443}[url.scheme]
+    return process.ServiceProcess(target=site.target.name, host=url.host, port=listening, neighbours=site.neighbours)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import secrets
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -13,16 +12,15 @@ from pathlib import Path
 import yaml
 
 from exporter import engines
-from exporter.ask import Attempt, Limits, ask
-from exporter.checks.canary import Canary, Sum, Trust
-from exporter.checks.judge import judge
+from exporter.ask import Attempt
+from exporter.checks.canary import Trust
 from exporter.checks.vectors import Vector, similarity
-from exporter.exchange import merged
+from exporter.commands.check import as_set
 from exporter.lookup import Neighbours
 from exporter.protocols import PROTOCOLS
 from exporter.settings import Settings, Target
-from exporter.site import Site, questions
-from exporter.sources.prompt import Question
+from exporter.site import Site, limits, questions
+from exporter.sources.prompt import Question, asked
 from exporter.wire import Recognition
 
 PERCENTS = (50, 90, 95, 99)
@@ -137,31 +135,14 @@ async def _attempts(site: Site, found: Recognition, prompts: int) -> AsyncGenera
 
 
 async def _attempt(site: Site, found: Recognition, question: Question) -> Attempt:
-    dialect, asked, nonce = PROTOCOLS[found.protocol], site.target.prompt, secrets.token_hex(4)
-    checks = replace(
-        question.checks,
-        flat=question.checks.flat or dialect.tensors,
-        ranked=question.checks.ranked if dialect.ranks else (),
-        # What is recorded anew is not measured by what was recorded before.
-        golden=(),
-        dimensions=None,
+    # What is recorded anew is not measured by what was recorded before, and a golden vector is of the text alone.
+    anew = replace(
+        question,
+        checks=replace(question.checks, golden=(), dimensions=None),
+        alone=found.protocol in EMBEDDING,
     )
-    sum_ = Sum.drawn(nonce) if dialect.chats and checks.canary is not Canary.OFF else None
-    prompt = replace(
-        question.prompt,
-        text=question.prompt.text if sum_ is None else sum_.question,
-        # A golden vector is of the text alone.
-        nonce="" if sum_ is not None or found.protocol in EMBEDDING else nonce,
-        model=found.model or None,
-        path=question.prompt.path or found.path or None,
-        body=merged(dict(found.fields), question.prompt.body or {}) if found.fields else question.prompt.body,
-    )
-    limits = Limits(first_token=asked.first_token_timeout, stall=asked.stall_timeout, total=asked.timeout)
-    attempt = await ask(dialect, site.client, prompt, limits)
-    if attempt.failed is not None:
-        return attempt
-    verdict = await judge(attempt.answer, attempt.usage, checks, sum_)
-    return replace(attempt, failed=verdict.settled(Trust().plus(right=verdict.right), checks.canary).failed)
+    attempt, verdict = await asked(PROTOCOLS[found.protocol], site.client, anew, found, limits(site))
+    return replace(attempt, failed=verdict.settled(Trust().plus(right=verdict.right), anew.checks.canary).failed)
 
 
 def _summed(known: Baseline, attempts: Sequence[Attempt], target: Target) -> Baseline:
@@ -213,19 +194,13 @@ def _configuration(found: Sequence[tuple[Target, Baseline]]) -> str:
 
 
 def _pasted(target: Target, found: Baseline) -> str:
-    # What was set stays as it was, but for secrets, which are pasted nowhere.
-    asked = {
-        "name": target.name,
-        **target.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"headers"}),
-    }
-    asked |= {"model": found.model} if found.model else {}
-    asked["prompt"] = {"protocol": found.protocol, **asked.get("prompt", {})}
+    watched = as_set(target, protocol=found.protocol, model=found.model)
     if recorded := _recorded(found):
         before = {
-            name: check for name, check in asked.get("checks", {}).items() if name not in {"golden", "dimensions"}
+            name: check for name, check in watched.get("checks", {}).items() if name not in {"golden", "dimensions"}
         }
-        asked["checks"] = {**before, **recorded}
-    typed = yaml.safe_dump([asked], sort_keys=False, allow_unicode=True, default_flow_style=None)
+        watched["checks"] = {**before, **recorded}
+    typed = yaml.safe_dump([watched], sort_keys=False, allow_unicode=True, default_flow_style=None)
     wanted = yaml.safe_dump({"objectives": _objectives(found)}, sort_keys=False)
     commented = [UNTIL_THEN, *CHOSEN, *(f"# {line}" for line in wanted.splitlines())]
     return typed + "".join(f"  {line}\n" for line in commented)

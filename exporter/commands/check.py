@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
@@ -148,15 +148,23 @@ def _advice(failures: Sequence[Failed], service: Service) -> Iterator[str]:
 
 def _configuration(target: Target, service: Service) -> str:
     """What to paste into a configuration for this service."""
-    # What was set stays as it was, but for secrets, which are pasted nowhere.
-    asked = {
+    watched = as_set(target, protocol=service.protocol, model=service.model)
+    return yaml.safe_dump({"targets": [watched]}, sort_keys=False, allow_unicode=True)
+
+
+def as_set(target: Target, *, protocol: str | None, model: str | None) -> dict[str, Any]:
+    """A target as a file would set it: what was set stays as it was, but for secrets, which are pasted nowhere.
+
+    How it is asked, and for which model, stands there too where it is asked at all.
+    """
+    typed = {
         "name": target.name,
         **target.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"headers"}),
     }
-    if service.protocol:
-        asked |= {"model": service.model} if service.model else {}
-        asked["prompt"] = {"protocol": service.protocol, **asked.get("prompt", {})}
-    return yaml.safe_dump({"targets": [asked]}, sort_keys=False, allow_unicode=True)
+    if protocol:
+        typed |= {"model": model} if model else {}
+        typed["prompt"] = {"protocol": protocol, **typed.get("prompt", {})}
+    return typed
 
 
 def _lines(report: Report) -> Iterator[str]:

@@ -13,7 +13,7 @@ import httpx
 
 from exporter.ask import Attempt, Limits, ask
 from exporter.checks.canary import Canary, Sum, Trust
-from exporter.checks.judge import Checks, judge
+from exporter.checks.judge import Checks, Verdict, judge
 from exporter.pace import Day, Pace
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Note, Reading, counted
 from exporter.wire import Dialect, Failed, Failure, Prompt, Recognition
@@ -196,6 +196,8 @@ class Question:
 
     prompt: Prompt
     checks: Checks = UNCHECKED
+    alone: bool = False
+    """Whether the text goes as it is, without a nonce."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,12 +219,29 @@ def _prompt(question: Question, found: Recognition, nonce: str, sum_: Sum | None
         prompt,
         # A sum carries the nonce after it, and an embedding that is known is of the text alone.
         text=prompt.text if sum_ is None else sum_.question,
-        nonce=nonce if sum_ is None and not question.checks.golden else "",
+        nonce="" if sum_ is not None or question.alone or question.checks.golden else nonce,
         model=found.model or None,
         path=prompt.path or found.path or None,
         # The operator's word stands before ours; a protocol leaves out what is null there.
         body={**found.fields, **prompt.body} if isinstance(prompt.body, dict) else (dict(found.fields) or prompt.body),
     )
+
+
+async def asked(
+    dialect: Dialect, client: httpx.AsyncClient, question: Question, found: Recognition, limits: Limits
+) -> tuple[Attempt, Verdict]:
+    """One attempt at a question, and what its checks say of the answer, a wrong sum not yet held against it."""
+    nonce = secrets.token_hex(4)
+    checks = replace(
+        question.checks,
+        flat=question.checks.flat or dialect.tensors,
+        ranked=question.checks.ranked if dialect.ranks else (),
+    )
+    sum_ = Sum.drawn(nonce) if dialect.chats and checks.canary is not Canary.OFF else None
+    attempt = await ask(dialect, client, _prompt(question, found, nonce, sum_), limits)
+    if attempt.failed is not None:
+        return attempt, Verdict(failed=attempt.failed)
+    return attempt, await judge(attempt.answer, attempt.usage, checks, sum_)
 
 
 Recognise = Callable[[], Awaitable[Recognition | None]]
@@ -298,20 +317,10 @@ class Prompting:
 
     async def _asked(self, dialect: Dialect, found: Recognition) -> Attempt:
         question = next(self._in_turn)
-        nonce = secrets.token_hex(4)
-        checks = replace(
-            question.checks,
-            flat=question.checks.flat or dialect.tensors,
-            ranked=question.checks.ranked if dialect.ranks else (),
-        )
-        sum_ = Sum.drawn(nonce) if dialect.chats and checks.canary is not Canary.OFF else None
-        attempt = await ask(dialect, self._client, _prompt(question, found, nonce, sum_), self._questions.limits)
+        attempt, verdict = await asked(dialect, self._client, question, found, self._questions.limits)
         self._day = self._day.today().plus(attempt.usage)
-        if attempt.failed is not None:
-            return attempt
-        verdict = await judge(attempt.answer, attempt.usage, checks, sum_)
         self._trust = self._trust.plus(right=verdict.right)
-        verdict = verdict.settled(self._trust, checks.canary)
+        verdict = verdict.settled(self._trust, question.checks.canary)
         return replace(attempt, failed=verdict.failed, logprob=verdict.logprob, similarity=verdict.similarity)
 
     def _missed(self) -> int:

@@ -17,7 +17,7 @@ from exporter.figures import Figure, Form, Place, Vocabulary, Way
 from exporter.forms import awake, functions, loads, queue, slots
 from exporter.normal import SERIES_LIMIT, START, Figures, Owner, Sample, Value
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Reading
-from exporter.response import accepted, opened, parsed, whole
+from exporter.response import accepted, opened, origin, parsed, whole
 from exporter.threads import judged
 from exporter.vocabularies import VOCABULARIES
 from exporter.wire import FAULTS, Failed, Failure, failed
@@ -239,7 +239,7 @@ class ServerMetrics:
     async def _body(self, url: httpx.URL | None, form: Form) -> bytes | None:
         if url is None:
             return None
-        own = _origin(url) == _origin(httpx.URL(self._where.service))
+        own = origin(url) == origin(httpx.URL(self._where.service))
         headers = {**(self._where.headers if own else {}), "Accept": ACCEPT[form is Form.PAGE]}
         request = self._client.build_request("GET", url, headers=headers)
         async with opened(self._client, request, None) as response:
@@ -253,10 +253,6 @@ class ServerMetrics:
         if message != self._told:
             log.log(level, message, *args, extra={"target": self._target})
         self._told = message
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port
 
 
 def _worded(error: Exception) -> object:
