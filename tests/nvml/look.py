@@ -6,6 +6,7 @@ import pickle
 import sys
 from pathlib import Path
 
+from exporter.nvml import Nvml
 from exporter.sources.gpu import REASONS, Gpus
 from exporter.watch import Clock, Watch
 
@@ -17,7 +18,7 @@ def main() -> None:
     options.add_argument("--timeout", type=float, default=20.0)
     given = options.parse_args()
     clock = Clock(every=lambda: 1.0, timeout=given.timeout)
-    watch = Watch(Gpus(given.library, given.proc).read, clock, source="gpu", reasons=REASONS)
+    watch = Watch(Gpus(Nvml(given.library), given.proc).read, clock, source="gpu", reasons=REASONS)
     with asyncio.Runner() as runner:
         for _ in sys.stdin:
             runner.run(watch.once())

@@ -1,4 +1,4 @@
-"""The door to pynvml: what the driver tells, in base units; what it cannot say is None."""
+"""The library itself: opened, lost, released, and asked; what it cannot say is None."""
 
 import ctypes
 import time
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 import pynvml
 
@@ -77,6 +78,25 @@ TROUBLES: Mapping[int, tuple[Reason, str]] = {
 
 class Lost(Exception):  # noqa: N818  it reads as what has become of the GPU
     """A GPU fell off the bus or needs a reset, and tells nothing more."""
+
+
+class Door(Protocol):
+    """Where GPUs are asked: the driver's library, or what stands in for it."""
+
+    def open(self) -> None:
+        """Make it ready, unless it is; raises Unreadable."""
+
+    def release(self) -> None:
+        """Let go of the driver; opening takes it up again."""
+
+    def driver(self) -> "Respondent":
+        """The driver as a whole."""
+
+    def gpu(self, index: int) -> "Respondent | None":
+        """The GPU at an index; None where this process may not see it; raises Lost where it does not answer."""
+
+    def told(self, function: str, *arguments: object) -> object:
+        """What a function of pynvml answers; None where the driver cannot say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +209,7 @@ class Respondent:
     lacks the newer.
     """
 
-    def __init__(self, nvml: Nvml, *handle: object) -> None:
+    def __init__(self, nvml: Door, *handle: object) -> None:
         self._nvml = nvml
         self._handle = handle
 
