@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import httpx
 
 from exporter.clock import Flight
+from exporter.thoughts import Aloud
 from exporter.wire import FAULTS, Answer, Delta, Dialect, Failed, Failure, Prompt, Usage, failed
 
 SEVERAL_PIECES = 4
@@ -39,6 +40,8 @@ class Attempt:
     buffered: bool | None = None
     merged_reads: int = 0
     answer: Answer = field(default_factory=Answer)
+    quiet: float | None = None
+    """From the last token to the end; None where no token came."""
     logprob: float | None = None
     """Mean log-probability of the answer's tokens, as the checks tell it."""
     similarity: float | None = None
@@ -64,17 +67,34 @@ class _Hearing:
         self.usage: Usage | None = None
         self.answer = Answer()
         self._merging = False
+        self._aloud = Aloud()
+        self._undecided: float | None = None
 
     def hear(self, delta: Delta, at: float) -> None:
+        said = self._aloud.apart(delta)
         self.usage = delta.usage or self.usage
-        self.answer = self.answer.plus(delta)
+        self.answer = self.answer.plus(said)
+        # Of the piece as it came: what is kept back was a token all the same.
         if not delta.spoken:
             return
         self.whole = self.whole or delta.whole
         self._time(at)
-        if self.first_answer is None and not delta.reasoning:
-            self.first_answer = at
+        if self.first_answer is None:
+            self._time_answer(delta, said, at)
         self.pieces += 1
+
+    def end(self) -> None:
+        self.answer = self.answer.plus(self._aloud.rest())
+        self.first_answer = self._undecided if self.first_answer is None else self.first_answer
+
+    def _time_answer(self, delta: Delta, said: Delta, at: float) -> None:
+        begun = at if self._undecided is None else self._undecided
+        thought = bool(said.reasoning) and not said.text
+        if delta.text and self._aloud.open:
+            self._undecided = begun
+            return
+        self.first_answer = None if thought else begun
+        self._undecided = None
 
     def _time(self, at: float) -> None:
         merging = at == self.last
@@ -111,6 +131,7 @@ class _Hearing:
             estimated=usage.output is not None and not (self.usage and self.usage.output),
             merged_reads=self.merged_reads,
             answer=self.answer,
+            quiet=None if self.last is None else ended - self.last,
         )
         if failure is not None or flight.written is None:
             return told
@@ -148,6 +169,7 @@ async def ask(dialect: Dialect, client: httpx.AsyncClient, prompt: Prompt, limit
         failure = _late(flight, hearing, limits, over=deadline.when() == end)
     except FAULTS as error:
         failure = failed(error)
+    hearing.end()
     if failure is None and hearing.answer.empty:
         failure = Failed(Failure.EMPTY, "the answer is complete and says nothing")
     return hearing.attempt(flight, failure)

@@ -1,20 +1,21 @@
 """How a service is recognised from its URL alone, and what is known of every engine."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 import httpx
 
-from exporter.engines.row import Condition, Engine, Look, Metrics, Reply, Seen, Sign, Skip
+from exporter.engines.row import Condition, Engine, Look, Reply, Seen, Sign, Skip
 from exporter.engines.signs import FRONT, LONGEST, REFUSED, UNAVAILABLE
 from exporter.engines.table import ENGINES
 from exporter.paths import Json
 from exporter.response import beginning, parsed, sent
-from exporter.wire import FAULTS, NOBODY, Failed, Failure, Recognition, failed, refusal
+from exporter.wire import FAULTS, NOBODY, Failed, Failure, Recognition, Sight, failed, refusal
 
-__all__ = ["ENGINES", "Condition", "Engine", "Look", "Metrics", "Skip", "recognised", "rows", "skipped", "told_unwell"]
+__all__ = ["ENGINES", "Condition", "Engine", "Look", "Skip", "recognised", "rows", "sight", "told_unwell"]
 
 MOST = 5
 PATIENCE = 10.0
@@ -46,13 +47,16 @@ async def recognised(
     return _judged(seen, engine, protocol=protocol, model=model)
 
 
-async def skipped(client: httpx.AsyncClient, headers: Mapping[str, str], found: Recognition) -> Skip | None:
-    """Why a service is not to be asked now, since that would wake it or load a model; None where nothing says so."""
+async def sight(client: httpx.AsyncClient, headers: Mapping[str, str], found: Recognition) -> Sight:
+    """What is seen of a service that a prompt may wake, or make load or keep a model."""
+    seen = Sight()
     for look in ENGINES[found.engine].looks:
         reply = await _reply(client, headers, look.path)
-        if reply is not None and (reason := look.skip(reply.body, found.model)):
-            return reason
-    return None
+        if reply is not None:
+            seen = look.sight(reply, found)
+        if seen.skip is not None:
+            break
+    return seen
 
 
 def told_unwell(engine: str, status: int, body: bytes) -> Failure | None:
@@ -100,6 +104,7 @@ async def _reply(client: httpx.AsyncClient, headers: Mapping[str, str], path: st
         headers={name.lower(): value for name, value in response.headers.items()},
         body=body,
         document=_document(body),
+        came=time.time(),
     )
 
 
@@ -127,7 +132,7 @@ def _judged(seen: Seen, engine: str | None, *, protocol: str | None, model: str 
         certain=(bool(seen) or not row.details)
         and _answered(seen, sign)
         and (bool(told) or row.model is None or spoken in NAMELESS),
-        path=row.places.get(spoken, ""),
+        path=row.path(seen, spoken),
         fields=row.unthinking if spoken in row.protocols[:1] else {},
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from exporter.engines.row import Condition, Engine, Metrics, Sign, always
+from exporter.engines.row import Condition, Engine, Sign, always
 from exporter.engines.signs import (
     FRONT,
     MODELS,
@@ -36,7 +36,6 @@ TOLD_BY_ELIMINATION: Mapping[str, Engine] = {
         ),
         tried=True,
         condition=ordinary,
-        metrics=Metrics(),
     ),
     "triton": Engine(
         signs=(Sign(path="/v2", words='name "triton"', holds=tells(name="triton"), asked=unlisted),),
@@ -47,7 +46,6 @@ TOLD_BY_ELIMINATION: Mapping[str, Engine] = {
         named=True,
         condition=with_words(400, b"", Condition.UNHEALTHY),
         health=("/v2/health/ready",),
-        metrics=Metrics(port=8002),
     ),
     "mlserver": Engine(
         signs=(Sign(path="/v2", words='name "mlserver"', holds=tells(name="mlserver"), asked=unlisted),),
@@ -58,7 +56,6 @@ TOLD_BY_ELIMINATION: Mapping[str, Engine] = {
         named=True,
         condition=with_words(400, b"", Condition.LOADING),
         health=("/v2/health/ready",),
-        metrics=Metrics(port=8082),
     ),
     "ray-serve": Engine(
         signs=(
@@ -98,7 +95,6 @@ TOLD_BY_ELIMINATION: Mapping[str, Engine] = {
         speaks=by_routes(otherwise=""),
         condition=ordinary,
         health=("/health", OPENAPI),
-        metrics=Metrics(),
     ),
     "torchserve": Engine(
         signs=(
@@ -111,6 +107,5 @@ TOLD_BY_ELIMINATION: Mapping[str, Engine] = {
         ),
         condition=ordinary,
         health=("/ping",),
-        metrics=Metrics(port=8082),
     ),
 }

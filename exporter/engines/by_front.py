@@ -5,7 +5,8 @@ None of them is asked for its models before it is known: transformers would scan
 
 from collections.abc import Mapping
 
-from exporter.engines.row import NO_THINKING, Condition, Engine, Look, Metrics, Sign
+from exporter.engines.residents import resident_in_ollama
+from exporter.engines.row import NO_THINKING, Condition, Engine, Look, Sign
 from exporter.engines.signs import (
     FRONT,
     MODELS,
@@ -29,7 +30,6 @@ from exporter.engines.signs import (
 from exporter.engines.states import (
     asleep_by_props,
     ordinary,
-    unloaded_by_ollama,
     unloaded_by_router,
     with_status,
     with_words,
@@ -41,6 +41,7 @@ from exporter.engines.told import (
     by_family,
     by_model_type,
     by_routes,
+    chat_endpoint,
     first_loaded,
     first_resident,
     model_at,
@@ -60,9 +61,7 @@ TOLD_BY_FRONT: Mapping[str, Engine] = {
         model=first_loaded,
         protocols=("openai-chat",),
         condition=ordinary,
-        # Two of its gauges are averages since the last scrape by anybody.
-        metrics=Metrics(auto=False),
-        looks=(Look(path="/props", skip=asleep_by_props), Look(path=MODELS, skip=unloaded_by_router)),
+        looks=(Look(path="/props", sight=asleep_by_props), Look(path=MODELS, sight=unloaded_by_router)),
         unthinking=NO_THINKING,
     ),
     "ollama": Engine(
@@ -78,7 +77,7 @@ TOLD_BY_FRONT: Mapping[str, Engine] = {
         speaks=by_family,
         condition=ordinary,
         health=(FRONT,),
-        looks=(Look(path="/api/ps", skip=unloaded_by_ollama),),
+        looks=(Look(path="/api/ps", sight=resident_in_ollama),),
         unthinking={"think": False},
     ),
     "litserve": Engine(
@@ -114,7 +113,6 @@ TOLD_BY_FRONT: Mapping[str, Engine] = {
         named=True,
         condition=with_words(503, b"not ready", Condition.LOADING),
         health=("/v2/health/ready",),
-        metrics=Metrics(),
     ),
     "comfyui": Engine(
         signs=(
@@ -160,6 +158,7 @@ TOLD_BY_FRONT: Mapping[str, Engine] = {
         version=version_in("/config", rb'"version":\s*"([0-9][0-9A-Za-z.+-]{0,31})"'),
         protocols=("gradio",),
         speaks=by_endpoints,
+        place=chat_endpoint,
         condition=ordinary,
         # The cheapest that answers without a login; before version 5 there was no prefix.
         health=("/gradio_api/app_id", "/app_id"),
@@ -190,7 +189,6 @@ TOLD_BY_FRONT: Mapping[str, Engine] = {
         tried=True,
         condition=ordinary,
         health=("/readyz",),
-        metrics=Metrics(),
     ),
     "tgi": Engine(
         signs=(
@@ -208,7 +206,6 @@ TOLD_BY_FRONT: Mapping[str, Engine] = {
         # Needs no chat template, which a base model has not.
         protocols=("tgi", "openai-chat", "openai-completions"),
         condition=ordinary,
-        metrics=Metrics(),
     ),
     "tei": Engine(
         signs=(
@@ -226,7 +223,6 @@ TOLD_BY_FRONT: Mapping[str, Engine] = {
         protocols=("tei",),
         speaks=by_model_type,
         condition=ordinary,
-        metrics=Metrics(),
     ),
     "infinity": Engine(
         signs=(
@@ -239,6 +235,5 @@ TOLD_BY_FRONT: Mapping[str, Engine] = {
         speaks=by_capabilities,
         places={"openai-embeddings": "/embeddings", "rerank": "/rerank"},
         condition=ordinary,
-        metrics=Metrics(),
     ),
 }

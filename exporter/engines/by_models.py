@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from exporter.engines.row import NO_THINKING, Condition, Engine, Look, Metrics, Sign, always
+from exporter.engines.row import NO_THINKING, Condition, Engine, Look, Sign, always
 from exporter.engines.signs import (
     FRONT,
     MODELS,
@@ -47,7 +47,6 @@ TOLD_BY_MODELS: Mapping[str, Engine] = {
         # Its nginx answers as soon as the container runs.
         condition=with_words(503, b"", Condition.LOADING),
         health=("/v1/health/ready",),
-        metrics=Metrics(path="/v1/metrics"),
     ),
     "sglang-diffusion": Engine(
         signs=(
@@ -63,7 +62,6 @@ TOLD_BY_MODELS: Mapping[str, Engine] = {
         protocols=("openai-images",),
         speaks=by_task,
         condition=with_words(503, rb"^\s*$", Condition.LOADING),
-        metrics=Metrics(),
     ),
     "sglang": Engine(
         signs=(
@@ -84,7 +82,6 @@ TOLD_BY_MODELS: Mapping[str, Engine] = {
         # Its /health generates a token, and takes a second at least and 20 when it hangs.
         health=("/ready", "/health"),
         health_timeout=25.0,
-        metrics=Metrics(),
         unthinking=NO_THINKING,
     ),
     "trtllm": Engine(
@@ -94,8 +91,6 @@ TOLD_BY_MODELS: Mapping[str, Engine] = {
         model=first_listed,
         protocols=("openai-chat", "openai-completions"),
         condition=ordinary,
-        # Its /metrics is a queue that is emptied by whoever reads it.
-        metrics=Metrics(path="/prometheus/metrics", auto=False),
     ),
     "lmdeploy": Engine(
         signs=(owner("lmdeploy"),),
@@ -103,8 +98,7 @@ TOLD_BY_MODELS: Mapping[str, Engine] = {
         model=first_listed,
         protocols=("openai-chat", "openai-completions"),
         condition=with_status(sleeping=Condition.SLEEPING, unhealthy=Condition.UNHEALTHY),
-        metrics=Metrics(),
-        looks=(Look(path="/health", skip=asleep_by_health),),
+        looks=(Look(path="/health", sight=asleep_by_health),),
         unthinking=NO_THINKING,
     ),
     "triton-openai": Engine(
@@ -114,7 +108,6 @@ TOLD_BY_MODELS: Mapping[str, Engine] = {
         protocols=("openai-chat", "openai-completions"),
         condition=with_words(400, b"", Condition.UNHEALTHY),
         health=("/health/ready",),
-        metrics=Metrics(),
     ),
     # Not asked: a new request cuts short the answer that a user is reading.
     "llama-cpp-python": Engine(
@@ -144,7 +137,6 @@ TOLD_BY_MODELS: Mapping[str, Engine] = {
         version=version_at("/version", "version"),
         model=first_listed,
         condition=with_status(unhealthy=Condition.UNHEALTHY),
-        metrics=Metrics(),
     ),
     "vllm": Engine(
         signs=(
@@ -162,8 +154,7 @@ TOLD_BY_MODELS: Mapping[str, Engine] = {
         protocols=("openai-chat", "openai-completions", "openai-embeddings", "rerank"),
         speaks=by_routes(otherwise="openai-chat"),
         condition=ordinary,
-        metrics=Metrics(),
-        looks=(Look(path="/metrics", skip=asleep_by_metrics),),
+        looks=(Look(path="/metrics", sight=asleep_by_metrics),),
         unthinking=NO_THINKING,
     ),
 }

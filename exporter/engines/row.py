@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from exporter.paths import Json, Path
+from exporter.wire import Recognition, Sight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,8 @@ class Reply:
     body: bytes = b""
     document: Json = None
     """The body as JSON, None where it is none."""
+    came: float = 0.0
+    """When it came, a Unix time by our own clock."""
 
     def value(self, place: str) -> Json:
         """What stands at a place of the document, None where nothing does."""
@@ -76,22 +79,11 @@ class Skip(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """A GET that tells whether a prompt would wake or load a model."""
+    """A GET that tells whether a prompt would wake, load or keep a model."""
 
     path: str
-    skip: Callable[[bytes, str], Skip | None]
-    """The reason not to ask, by the body and the model's name; None where the body gives none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
-    """Where an engine publishes metrics of its own."""
-
-    path: str = "/metrics"
-    port: int | None = None
-    """The port, where it is by default another than the service's."""
-    auto: bool = True
-    """Whether they are read although nobody asked for it: not where a scrape disturbs what others read."""
+    sight: Callable[[Reply, Recognition], Sight]
+    """What the answer says of a prompt to what was recognised; nothing where it does not say."""
 
 
 Judge = Callable[[int, bytes], Condition | None]
@@ -122,10 +114,11 @@ class Engine:
     """Whether it is asked only where the operator names the model."""
     places: Mapping[str, str] = field(default_factory=dict)
     """Where it is asked in a protocol, if elsewhere than in the protocol's own place."""
+    place: Callable[[Seen], str] | None = None
+    """Where it is asked in its usual protocol, where only its answers tell."""
     health: tuple[str, ...] = ("/health",)
     """Where it tells its health; one that does not know the first (404) is asked at the next."""
     health_timeout: float = 5.0
-    metrics: Metrics | None = None
     looks: tuple[Look, ...] = ()
     unthinking: Mapping[str, Json] = field(default_factory=dict)
     """Fields of a request in the usual protocol that switch thinking off."""
@@ -133,6 +126,12 @@ class Engine:
     def sign(self, seen: Seen) -> Sign | None:
         """The first sign of this engine in these answers."""
         return next((sign for sign in self.signs if sign.path in seen and sign.holds(seen[sign.path])), None)
+
+    def path(self, seen: Seen, protocol: str) -> str:
+        """Where it is asked in this protocol, by these answers; empty where in the protocol's own place."""
+        if self.place and protocol in self.protocols[:1]:
+            return self.place(seen)
+        return self.places.get(protocol, "")
 
     def protocol(self, seen: Seen, model: str | None) -> str:
         """How it is asked, by these answers and the model that the operator names; empty where it is not."""

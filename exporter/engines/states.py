@@ -8,7 +8,7 @@ from exporter.engines.row import Condition, Judge, Reply, Skip
 from exporter.engines.signs import LONGEST, listed
 from exporter.paths import Json
 from exporter.response import parsed
-from exporter.wire import Failed, Failure, refusal
+from exporter.wire import Failed, Failure, Recognition, Sight, refusal
 
 
 def ordinary(status: int, body: bytes) -> Condition | None:
@@ -40,46 +40,37 @@ def with_words(status: int, pattern: bytes, meaning: Condition) -> Judge:
     return condition
 
 
-def asleep_by_props(body: bytes, _model: str) -> Skip | None:
+def asleep_by_props(reply: Reply, _found: Recognition) -> Sight:
     """What llama-server's `/props` says against a prompt."""
-    props = _document(body)
-    if props.value("error.message") == "Loading model":
-        return Skip.LOADING
-    return Skip.ASLEEP if props.value("is_sleeping") is True else None
+    if reply.value("error.message") == "Loading model":
+        return Sight(skip=Skip.LOADING)
+    return Sight(skip=Skip.ASLEEP if reply.value("is_sleeping") is True else None)
 
 
-def unloaded_by_router(body: bytes, model: str) -> Skip | None:
+def unloaded_by_router(reply: Reply, found: Recognition) -> Sight:
     """What the list of a llama-server that routes to several models says against a prompt to this one."""
-    status = {str(it["id"]): Reply(document=it).value("status.value") for it in listed(_document(body))}
+    status = {str(it["id"]): Reply(document=it).value("status.value") for it in listed(reply)}
     meanings = {"loaded": None, "loading": Skip.LOADING, "sleeping": Skip.ASLEEP}
-    if not model:
-        return None if not status or {"loaded", None} & set(map(_word, status.values())) else Skip.UNLOADED
-    value = _word(status.get(model))
-    return None if value is None else meanings.get(value, Skip.UNLOADED)
+    if not found.model:
+        idle = status and not {"loaded", None} & set(map(_word, status.values()))
+        return Sight(skip=Skip.UNLOADED if idle else None)
+    value = _word(status.get(found.model))
+    return Sight(skip=None if value is None else meanings.get(value, Skip.UNLOADED))
 
 
-def unloaded_by_ollama(body: bytes, model: str) -> Skip | None:
-    """What Ollama's `/api/ps` says against a prompt to this model."""
-    loaded = _document(body).value("models")
-    if not isinstance(loaded, list):
-        return None
-    names = {str(it.get(key)) for it in loaded if isinstance(it, dict) for key in ("name", "model")}
-    return None if (names if not model else names & {model, f"{model}:latest"}) else Skip.UNLOADED
-
-
-def asleep_by_metrics(body: bytes, _model: str) -> Skip | None:
+def asleep_by_metrics(reply: Reply, _found: Recognition) -> Sight:
     """What vLLM's metrics say against a prompt: none of its engines is awake."""
     awake = [
         line.rpartition(b" ")[2]
-        for line in body.splitlines()
+        for line in reply.body.splitlines()
         if line.startswith(b"vllm:engine_sleep_state{") and b'sleep_state="awake"' in line
     ]
-    return Skip.ASLEEP if awake and not any(value.strip(b"0.") for value in awake) else None
+    return Sight(skip=Skip.ASLEEP if awake and not any(value.strip(b"0.") for value in awake) else None)
 
 
-def asleep_by_health(body: bytes, _model: str) -> Skip | None:
+def asleep_by_health(reply: Reply, _found: Recognition) -> Sight:
     """What LMDeploy's `/health` says against a prompt."""
-    return Skip.ASLEEP if _document(body).value("status") == "sleeping" else None
+    return Sight(skip=Skip.ASLEEP if reply.value("status") == "sleeping" else None)
 
 
 def _document(body: bytes) -> Reply:

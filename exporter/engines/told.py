@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 
 from exporter.engines.row import Reply, Seen, at
 from exporter.engines.signs import MODELS, OPENAPI, good, listed, lists_models, name_of
+from exporter.exchange import objects
+from exporter.paths import Json
 
 Told = Callable[[Seen], str]
 
@@ -110,4 +112,38 @@ def by_task(seen: Seen) -> str:
 
 def by_endpoints(seen: Seen) -> str:
     """The protocol of a Gradio app: its own where there is a chat, for no other function is known to be harmless."""
-    return "gradio" if re.search(rb'"api_name":\s*"/?chat"', at(seen, "/config").body) else ""
+    return "gradio" if chat_endpoint(seen) else ""
+
+
+def chat_endpoint(seen: Seen) -> str:
+    """The first endpoint of a Gradio app that is a ChatInterface's, whatever it is called; empty where none is.
+
+    By Gradio's source from version 4 to 6.31 that is the click on a hidden button called "Fake API", which takes a
+    text and the state of the chat and gives that back.
+    """
+    config = at(seen, "/config")
+    parts = {number: part for part in objects(config.value("components")) if isinstance(number := part.get("id"), int)}
+    return next((name_of(it.get("api_name")) for it in objects(config.value("dependencies")) if _chats(it, parts)), "")
+
+
+def _chats(dependency: dict[str, Json], parts: Mapping[int, dict[str, Json]]) -> bool:
+    match dependency:
+        case {
+            "targets": [[int(button), "click"]],
+            "inputs": [int(_), int(state), *_],
+            "outputs": [int(_), int(kept), *_],
+        }:
+            pass
+        case _:
+            return False
+    match parts.get(button), parts.get(state):
+        case {"type": "button", "props": {"value": "Fake API", "visible": False}}, {"type": "state"}:
+            return state == kept and _public(dependency)
+        case _:
+            return False
+
+
+def _public(dependency: dict[str, Json]) -> bool:
+    # Before version 6 what is now its visibility was whether it is shown.
+    shown = dependency.get("api_visibility", "public") == "public" and dependency.get("show_api", True) is True
+    return shown and bool(name_of(dependency.get("api_name")))

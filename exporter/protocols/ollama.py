@@ -41,10 +41,8 @@ def _text(prompt: Prompt) -> str:
 
 
 def _request(client: httpx.AsyncClient, prompt: Prompt, path: str, question: dict[str, Json]) -> httpx.Request:
-    # No keep_alive. A model keeps the last one that anybody sent, for the requests of everybody after: 0 would unload
-    # it under its users, and what is left of its time would become all the time that they get, less with every prompt.
-    # Without one its own time begins anew, so that only a model that others have used since is to be asked.
-    # No num_ctx either, since another than the model was loaded with loads it again.
+    # No keep_alive: a model keeps the last one that anybody sent, for the requests of everybody after. And no num_ctx
+    # but that which it was loaded with, as whoever asks has seen, since any other loads it again.
     named: dict[str, Json] = {"model": prompt.model} if prompt.model else {}
     asked = _merged({**named, **question}, prompt.body)
     return client.build_request("POST", prompt.path or path, json=asked, headers=prompt.headers)

@@ -15,7 +15,6 @@ from exporter.wire import Delta, Failed, Failure, Prompt, Usage
 
 DONE = "[DONE]"
 STREAM = "text/event-stream"
-OPENING, CLOSING = "<think>", "</think>"
 
 # vLLM and Ollama; SGLang, LMDeploy, llama-server and transformers; Ollama's own, which some proxies pass on.
 THOUGHTS = ("reasoning", "reasoning_content", "thinking")
@@ -49,19 +48,17 @@ async def _said(client: httpx.AsyncClient, prompt: Prompt, path: str, words: Fie
 
 
 async def _streamed(response: httpx.Response) -> AsyncGenerator[Delta, None]:
-    thinking, complete = _Thinking(), False
+    complete = False
     async with aclosing(events(response)) as stream:
         async for event in stream:
             if event.data.strip() == DONE:
                 complete = True
                 break
-            delta = thinking.apart(_delta(_frame(event)))
+            delta = _delta(_frame(event))
             complete = complete or delta.finish is not None
             yield delta
     if not complete:
         raise Failed(Failure.DISCONNECTED, "the stream ended before the answer did")
-    if thinking.undecided:
-        yield Delta(text=thinking.undecided)
 
 
 def _frame(event: Event) -> Fields:
@@ -77,54 +74,7 @@ def _frame(event: Event) -> Fields:
 
 
 def _body(body: bytes) -> Delta:
-    thinking = _Thinking()
-    delta = thinking.apart(_delta(sound(parsed(body))))
-    return replace(delta, text=delta.text + thinking.undecided, whole=True)
-
-
-class _Thinking:
-    """Tells what a model thinks aloud before its answer, from `<think>` to `</think>`, from the answer itself."""
-
-    def __init__(self) -> None:
-        self.undecided = ""
-        """The beginning of an answer that may yet become the mark."""
-        self._awaited: str | None = OPENING
-        self._end = ""
-
-    def apart(self, delta: Delta) -> Delta:
-        """One more piece with its part of the thought as reasoning."""
-        thought, text = self._parted(delta.text)
-        return replace(delta, text=text, reasoning=delta.reasoning + thought)
-
-    def _parted(self, piece: str) -> tuple[str, str]:
-        blank = ""
-        if self._awaited == OPENING:
-            blank, piece = self._begun(piece)
-        thought, text = self._thought(piece) if self._awaited == CLOSING else ("", piece)
-        return thought, blank + text
-
-    def _begun(self, piece: str) -> tuple[str, str]:
-        beginning = self.undecided + piece if self.undecided else piece.lstrip()
-        blank = piece[: max(len(piece) - len(beginning), 0)]
-        self.undecided = ""
-        if beginning.startswith(OPENING):
-            self._awaited = CLOSING
-        elif beginning and OPENING.startswith(beginning):
-            beginning, self.undecided = "", beginning
-        elif beginning:
-            self._awaited = None
-        return blank, beginning
-
-    def _thought(self, piece: str) -> tuple[str, str]:
-        before = len(self._end)
-        seen = self._end + piece
-        at = seen.find(CLOSING)
-        if at < 0:
-            self._end = seen[1 - len(CLOSING) :]  # the mark may be cut in two
-            return piece, ""
-        self._awaited = None
-        length = at + len(CLOSING) - before
-        return piece[:length], piece[length:]
+    return replace(_delta(sound(parsed(body))), whole=True)
 
 
 def _delta(frame: Fields) -> Delta:

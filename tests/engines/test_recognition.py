@@ -60,6 +60,10 @@ REAL: Mapping[str, tuple[Recognition, list[str]]] = {
         Recognition(engine="gradio", version="6.31.0", protocol="gradio", evidence=GRADIO),
         ["/", "/sdapi/v1/options", "/config"],
     ),
+    "gradio-6.31.0-interface": (  # Its endpoint is called after its function.
+        Recognition(engine="gradio", version="6.31.0", protocol="gradio", evidence=GRADIO),
+        ["/", "/sdapi/v1/options", "/config"],
+    ),
     "gradio-6.31.0-login": (
         Recognition(engine="gradio", evidence=GRADIO, certain=False),
         ["/", "/sdapi/v1/options", "/config"],

@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.engines import ENGINES, Condition, Skip
+from exporter.engines.row import Reply
+from exporter.paths import Json
+from exporter.wire import Recognition, Sight
 from tests.services.recorded import body
 
 LLAMA_LOADING = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
@@ -64,10 +67,20 @@ def test_a_health_answer_means_what_the_engine_means_by_it(
     assert ENGINES[engine].condition(status, said) == meaning
 
 
-def skip(engine: str, path: str, said: object, model: str = "tiny") -> Skip | None:
+def reply(said: object) -> Reply:
+    """An answer with this body, JSON where it is no bytes."""
+    body = said if isinstance(said, bytes) else json.dumps(said).encode()
+    try:
+        document: Json = json.loads(body)
+    except ValueError:
+        document = None
+    return Reply(status=200, body=body, document=document)
+
+
+def skip(engine: str, path: str, said: object, model: str = "tiny") -> str | None:
     """The reason not to ask that an answer to one of an engine's looks gives."""
     look = next(look for look in ENGINES[engine].looks if look.path == path)
-    return look.skip(said if isinstance(said, bytes) else json.dumps(said).encode(), model)
+    return look.sight(reply(said), Recognition(engine=engine, model=model)).skip
 
 
 @pytest.mark.parametrize(
@@ -142,15 +155,22 @@ def test_any_bytes_are_some_state_or_none(status: int, said: bytes) -> None:
     for engine in ENGINES.values():
         assert engine.condition(status, said) in (*Condition, None)
         for look in engine.looks:
-            assert look.skip(said, "tiny") in (*Skip, None)
+            assert isinstance(look.sight(reply(said), TINY), Sight)
 
 
+TINY = Recognition(model="tiny", version="0.33.0")
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.text(max_size=4) | st.just("tiny"),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.sampled_from(["tiny", "0001-01-01T00:00:00Z"]),
     lambda inner: (
         st.lists(inner, max_size=2)
         | st.dictionaries(
-            st.sampled_from(["data", "models", "id", "name", "model", "status", "value", "error", "message"]), inner
+            st.sampled_from(
+                [
+                    *("data", "models", "id", "name", "model", "status", "value", "error", "message"),
+                    *("expires_at", "context_length"),
+                ]
+            ),
+            inner,
         )
     ),
     max_leaves=8,
@@ -161,4 +181,4 @@ VALUES = st.recursive(
 def test_any_document_is_some_reason_or_none(said: object) -> None:
     for engine in ENGINES.values():
         for look in engine.looks:
-            assert look.skip(json.dumps(said).encode(), "tiny") in (*Skip, None)
+            assert look.sight(reply(said), TINY).skip in (*Skip, None)

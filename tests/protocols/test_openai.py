@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -325,41 +324,10 @@ def test_a_thought_may_be_a_part_of_the_content(stage: Stage) -> None:
     assert (said.reasoning, said.text) == ("hm", "four")
 
 
-THOUGHT_ALOUD = {
-    "a mark a piece": (["<think>", "hm", "</think>", "four"], "<think>hm</think>", "four"),
-    "all in one piece": (["<think>hm</think>four"], "<think>hm</think>", "four"),
-    "letter by letter": (list("<think>hm</think>four"), "<think>hm</think>", "four"),
-    "after an empty line": (["\n", "\n<th", "ink>hm</th", "ink>four"], "<think>hm</think>", "\n\nfour"),
-    "never ended": (["<think>", "hm </", "thin"], "<think>hm </thin", ""),
-    "nothing thought": (["<think></think>", "four"], "<think></think>", "four"),
-    "another mark": (["<", "b>four</b>"], "", "<b>four</b>"),
-    "too late": (["four: ", "<think>hm</think>"], "", "four: <think>hm</think>"),
-    "half a mark": (["<thi"], "", "<thi"),
-    "a mark in the thought": (["<think><think></thi</think>four"], "<think><think></thi</think>", "four"),
-}
+def test_a_thought_aloud_is_left_in_the_text_for_whoever_hears_every_protocol(stage: Stage) -> None:
+    said = heard("openai-chat", saying(stage, piece(content="<think>hm</think>"), piece(content="four")))
 
-
-@pytest.mark.parametrize(("pieces", "thought", "answer"), THOUGHT_ALOUD.values(), ids=THOUGHT_ALOUD)
-def test_what_is_thought_aloud_is_no_text(pieces: list[str], thought: str, answer: str, stage: Stage) -> None:
-    said = heard("openai-chat", saying(stage, *(piece(content=content) for content in pieces)))
-
-    assert ("".join(delta.reasoning for delta in said), text(said)) == (thought, answer)
-
-
-def test_what_is_thought_aloud_in_one_body_is_no_text(stage: Stage) -> None:
-    document = {"choices": [{"message": {"content": "<think>hm</think>four"}, "finish_reason": "stop"}]}
-
-    (said,) = heard("openai-chat", chatting(stage, reply(json.dumps(document), 200, JSON)))
-
-    assert (said.reasoning, said.text) == ("<think>hm</think>", "four")
-
-
-def test_half_a_mark_in_one_body_is_text(stage: Stage) -> None:
-    document = {"choices": [{"message": {"content": "<thi"}}]}
-
-    (said,) = heard("openai-chat", chatting(stage, reply(json.dumps(document), 200, JSON)))
-
-    assert (said.text, said.whole) == ("<thi", True)
+    assert text(said) == "<think>hm</think>four"
 
 
 def test_the_call_of_a_tool_is_said_in_its_name_and_its_arguments(stage: Stage) -> None:
@@ -522,11 +490,10 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
     max_leaves=10,
 )
-aloud = st.text(st.sampled_from("<think>/ ") | st.characters(), max_size=12)
-deltas = st.fixed_dictionaries({}, optional=dict.fromkeys(("content", "reasoning", "tool_calls"), anything | aloud))
+deltas = st.fixed_dictionaries({}, optional=dict.fromkeys(("content", "reasoning", "tool_calls"), anything))
 choices = st.fixed_dictionaries(
     {},
-    optional={"delta": deltas | anything, "text": anything | aloud, "logprobs": anything, "finish_reason": scalars},
+    optional={"delta": deltas | anything, "text": anything, "logprobs": anything, "finish_reason": scalars},
 )
 frames = st.fixed_dictionaries(
     {},
@@ -557,24 +524,3 @@ def test_no_stream_does_worse_than_fail(body: bytes) -> None:
 @given(body=documents | st.binary(max_size=40))
 def test_no_body_does_worse_than_fail(body: bytes) -> None:
     endured(body, "application/json")
-
-
-marks = st.lists(st.sampled_from(["<think>", "</think>", "<", "th", "ink>", "</", "four", " ", "\n"]), max_size=8)
-
-
-@settings(deadline=None, max_examples=200)
-@given(words=marks, cuts=st.lists(st.integers(0, 40), max_size=6))
-def test_what_is_thought_aloud_does_not_hang_on_where_it_is_cut(words: list[str], cuts: list[int]) -> None:
-    content = "".join(words)
-    places = sorted({0, *(min(cut, len(content)) for cut in cuts), len(content)})
-    pieces = [content[start:end] for start, end in pairwise(places)]
-
-    in_pieces, at_once = (
-        heard_at_once("openai-chat", b"".join([*(piece(content=part) for part in parts), STOP, DONE]), SSE)
-        for parts in (pieces, [content])
-    )
-
-    assert text(in_pieces) == text(at_once)
-    thoughts = ["".join(delta.reasoning for delta in said) for said in (in_pieces, at_once)]
-    assert thoughts[0] == thoughts[1]
-    assert len(thoughts[0]) + len(text(in_pieces)) == len(content)
