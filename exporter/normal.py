@@ -9,7 +9,7 @@ from math import inf, isfinite
 from statistics import fmean
 from typing import Self, TypeVar
 
-from exporter.figures import BY_ROUTE, COUNTS, LEVELS, SPREADS, Figure, Term, Vocabulary
+from exporter.figures import BY_ROUTE, COUNTS, LEVELS, SPREADS, Figure, Moves, Proof, Sum, Term, Vocabulary
 from exporter.reading import Distribution
 
 K = TypeVar("K")
@@ -54,10 +54,32 @@ Value = float | Distribution
 Pairs = tuple[tuple[str, str], ...]
 Series = Mapping[str, Mapping[Pairs, float]]
 Vector = tuple[float, ...]
-Source = tuple[Figure, float | None, str, Pairs]
+Source = tuple[Figure | Proof, float | None, str, Pairs]
 """One series for good: its process, by when that started, its name and its labels."""
-Total = tuple[Figure, Owner, Vector]
+Total = tuple[Figure | Proof, Owner, Vector]
 """What series are added up to; those of a histogram have edges, and only the same are added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a series says at one look, and what that is added to."""
+
+    total: Total
+    vector: Vector
+    moves: Moves
+
+    def since(self, then: Vector | None) -> Vector:
+        """What has been counted since it said that; None where it was never seen."""
+        before = then if then is not None and len(then) == len(self.vector) else (0.0,) * len(self.vector)
+        steps = tuple(now - was for now, was in zip(self.vector, before, strict=True))
+        match self.moves:
+            case Moves.UP:
+                # One that has fallen has begun again from zero.
+                return self.vector if min(steps) < 0 else steps
+            case Moves.DOWN:
+                return tuple(max(-step, 0.0) for step in steps)
+            case Moves.EITHER:
+                return tuple(map(abs, steps))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,18 +113,15 @@ class Account:
     last: Mapping[Source, Vector] = field(default_factory=dict)
     totals: Mapping[Total, Vector] = field(default_factory=dict)
 
-    def plus(self, seen: Mapping[Source, tuple[Total, Vector]]) -> Self:
-        """This account after one more look; a series that has fallen has begun again from zero."""
+    def plus(self, seen: Mapping[Source, Seen]) -> Self:
+        """This account after one more look."""
         last, totals = dict(self.last), dict(self.totals)
-        for source, (total, vector) in seen.items():
-            nothing = (0.0,) * len(vector)
-            before = last.pop(source, nothing)
-            fresh = len(before) != len(vector) or any(now < then for now, then in zip(vector, before, strict=True))
-            gained = vector if fresh else tuple(now - then for now, then in zip(vector, before, strict=True))
+        for source, said in seen.items():
             # Taken out and put in again, since the oldest are forgotten first.
-            sum_ = totals.pop(total, nothing)
-            totals[total] = tuple(then + more for then, more in zip(sum_, gained, strict=True))
-            last[source] = vector
+            gained = said.since(last.pop(source, None))
+            sum_ = totals.pop(said.total, (0.0,) * len(gained))
+            totals[said.total] = tuple(then + more for then, more in zip(sum_, gained, strict=True))
+            last[source] = said.vector
         return replace(self, last=_newest(last), totals=_newest(totals))
 
 
@@ -111,6 +130,7 @@ class Figures:
     """A service's own figures after the last look."""
 
     now: Mapping[Key, Value] = field(default_factory=dict)
+    proven: Mapping[Proof, float] = field(default_factory=dict)
     account: Account = field(default_factory=Account)
     dropped: int = 0
     """Series beyond the limit, over all looks."""
@@ -119,13 +139,21 @@ class Figures:
         """These figures after one more look; what the service does not tell now is not told."""
         series = _series(samples)
         seen = _seen(vocabulary, series, (*COUNTS, *SPREADS) if spreads else COUNTS)
-        account = self.account.plus(seen)
-        counted = _counted({total: account.totals[total] for total, _ in seen.values()})
+        proofs = _proofs(vocabulary, series)
+        account = self.account.plus({**seen, **proofs})
+        counted = _counted({said.total: account.totals[said.total] for said in seen.values()})
+        sums = {said.total: account.totals[said.total][0] for said in proofs.values()}
+        proven = {proof: sums[_whole(proof)] for proof in Proof if _whole(proof) in sums}
         told = _named({**_levels(vocabulary, series), **counted})
         # Those told before stay, so that the limit does not make series come and go.
         order = [*(key for key in self.now if key in told), *(key for key in told if key not in self.now)]
         now = {key: told[key] for key in order[:SERIES_LIMIT]}
-        return replace(self, now=now, account=account, dropped=self.dropped + len(told) - len(now))
+        dropped = self.dropped + len(told) - len(now)
+        return replace(self, now=now, proven=proven, account=account, dropped=dropped)
+
+    def unheard(self) -> Self:
+        """These figures after a look at which nothing was told; what was counted goes on from here."""
+        return replace(self, now={}, proven={})
 
 
 def _newest(mapping: dict[K, V]) -> Mapping[K, V]:
@@ -143,29 +171,44 @@ def _series(samples: Iterable[Sample]) -> Series:
 def _levels(vocabulary: Vocabulary, series: Series) -> Mapping[Key, Value]:
     levels: dict[Key, list[float]] = defaultdict(list)
     for figure in LEVELS:
-        for item in _chosen(figure, vocabulary, series):
+        for item in _chosen(figure, vocabulary.names.get(figure, ()), series):
             levels[figure, _owner(figure, item, vocabulary)].append(item.vector[0])
     return {
         key: fmean(values) if key[0] is Figure.KV_CACHE_USAGE_RATIO else sum(values) for key, values in levels.items()
     }
 
 
-def _seen(vocabulary: Vocabulary, series: Series, figures: Sequence[Figure]) -> Mapping[Source, tuple[Total, Vector]]:
-    started = series.get(START, {}).get(())
+def _seen(vocabulary: Vocabulary, series: Series, figures: Sequence[Figure]) -> Mapping[Source, Seen]:
     return {
-        (figure, started, item.term.name, item.one): (
-            (figure, _owner(figure, item, vocabulary), item.edges),
-            item.vector,
+        _source(figure, item, series): Seen(
+            (figure, _owner(figure, item, vocabulary), item.edges), item.vector, Moves.UP
         )
         for figure in figures
-        for item in _chosen(figure, vocabulary, series)
+        for item in _chosen(figure, vocabulary.names.get(figure, ()), series)
     }
+
+
+def _proofs(vocabulary: Vocabulary, series: Series) -> Mapping[Source, Seen]:
+    return {
+        _source(proof, item, series): Seen(_whole(proof), item.vector, item.term.moves)
+        for proof, sums in vocabulary.proofs.items()
+        for item in _chosen(proof, sums, series)
+    }
+
+
+def _whole(proof: Proof) -> Total:
+    return proof, Owner(), ()
+
+
+def _source(figure: Figure | Proof, item: Item, series: Series) -> Source:
+    return figure, series.get(START, {}).get(()), item.term.name, item.one
 
 
 def _counted(totals: Mapping[Total, Vector]) -> Mapping[Key, Value]:
     by_key: dict[Key, list[Value]] = defaultdict(list)
     for (figure, owner, edges), vector in totals.items():
-        by_key[figure, owner].append(_spread(edges, vector) if edges else vector[0])
+        if isinstance(figure, Figure):
+            by_key[figure, owner].append(_spread(edges, vector) if edges else vector[0])
     # Histograms over different edges have no sum.
     return {key: values[0] for key, values in by_key.items() if len(values) == 1}
 
@@ -187,22 +230,22 @@ def _named(told: Mapping[Key, Value]) -> Mapping[Key, Value]:
     return {(figure, replace(owner, model="")): value for (figure, owner), value in told.items()}
 
 
-def _chosen(figure: Figure, vocabulary: Vocabulary, series: Series) -> Iterable[Item]:
-    for sum_ in vocabulary.names.get(figure, ()):
+def _chosen(figure: Figure | Proof, sums: Sequence[Sum], series: Series) -> Iterable[Item]:
+    for sum_ in sums:
         found = [_found(figure, term, series) for term in sum_]
         if all(found):
             return chain(*found)
     return ()
 
 
-def _found(figure: Figure, term: Term, series: Series) -> Iterable[Item]:
+def _found(figure: Figure | Proof, term: Term, series: Series) -> Iterable[Item]:
     first: dict[Pairs, Item] = {}
     for item in sorted(_items(figure, term, series), key=lambda item: item.rank):
         first.setdefault(item.one, item if item.matches(term.counts_if) else replace(item, vector=(0.0,)))
     return first.values()
 
 
-def _items(figure: Figure, term: Term, series: Series) -> Iterator[Item]:
+def _items(figure: Figure | Proof, term: Term, series: Series) -> Iterator[Item]:
     for item in _histograms(term, series) if figure in SPREADS else _scalars(term, series):
         part = any(item.labels.get(name) for name in PARTS)
         odd = figure is Figure.KV_CACHE_USAGE_RATIO and item.vector[0] > 1

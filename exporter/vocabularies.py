@@ -1,19 +1,14 @@
 """What each engine calls the figures that it tells of itself, and where it tells them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from itertools import chain
 
-from exporter.figures import Figure, Form, Names, Place, Sum, Term, Vocabulary, Way
+from exporter import proofs
+from exporter.figures import Figure, Form, Names, Place, Sum, Term, Vocabulary, Way, either, together, under_ray
 
 _NOT_THE_CLIENTS = "(?i)(?!overloaded|validation|template|tool|token|empty).*"
 _INFERENCE = ".*/(infer|infer_stream|generate|generate_stream)"
 _FAILING = "5(xx|[0-9][0-9])"
-
-
-def either(*names: str) -> Sequence[Sum]:
-    """The first of these names that is there."""
-    return tuple((Term(name),) for name in names)
 
 
 def failing(name: str, status: str) -> Sum:
@@ -24,19 +19,6 @@ def failing(name: str, status: str) -> Sum:
 def aborted(name: str) -> Sum:
     """Of the requests counted by the reason why they ended, those that came to nothing."""
     return (Term(name, counts_if={"finished_reason": "error|abort"}),)
-
-
-def together(*several: Names) -> Names:
-    """The names of several engines, of which the first that are there are taken."""
-    return {figure: tuple(chain(*(names.get(figure, ()) for names in several))) for figure in Figure}
-
-
-def under_ray(names: Names) -> Names:
-    """The names by which Ray tells another engine's figures."""
-    return {
-        figure: tuple(tuple(replace(term, name=f"ray_{term.name.replace(':', '_')}") for term in sum_) for sum_ in sums)
-        for figure, sums in names.items()
-    }
 
 
 _INSTRUMENTED: Names = {
@@ -274,49 +256,68 @@ _GRADIO: Names = {
 }
 
 _PAGE: Way = (Place("/metrics"),)
+_MONITORING = Place("/monitoring/summary", Form.FUNCTIONS)
 _SLOTS = Place("/slots", Form.SLOTS, ask_first="/props")
 
 _WEB = Vocabulary(
     names=_INSTRUMENTED,
+    proofs=proofs.WEB,
     handler=("handler", "endpoint", "url_rule", "path"),
     method=("method",),
     status=("status", "status_code"),
 )
 
+_TRITON_AND_ITS_ENGINES = Vocabulary(names=together(_TRITON, _VLLM), proofs=together(proofs.VLLM, proofs.TRITON))
+
 VOCABULARIES: Mapping[str, Vocabulary] = {
-    "vllm": Vocabulary(names=_VLLM),
-    "vllm-omni": Vocabulary(names=together(_OMNI, _VLLM)),
-    "sglang": Vocabulary(names=_SGLANG, ways=(_PAGE, (Place("/v1/loads", Form.LOADS),))),
-    "sglang-diffusion": Vocabulary(names=_SGLANG_DIFFUSION),
-    "tgi": Vocabulary(names=_TGI),
-    "tei": Vocabulary(names=_TEI),
-    "llama-server": Vocabulary(names=_LLAMA_SERVER, ways=((_SLOTS,),), ways_if_asked=((*_PAGE, _SLOTS),)),
-    "trtllm": Vocabulary(names=_TRTLLM, ways=(), ways_if_asked=((Place("/prometheus/metrics"),),)),
-    "lmdeploy": Vocabulary(names=_LMDEPLOY),
-    "nim": Vocabulary(names=together(_NIM, _VLLM, _SGLANG), ways=((Place("/v1/metrics"),), _PAGE)),
-    "triton": Vocabulary(names=together(_TRITON, _VLLM), ports=(8000, 8002)),
-    "triton-openai": Vocabulary(names=together(_TRITON, _VLLM)),
-    "mlserver": Vocabulary(
-        names=_MLSERVER, ports=(8080, 8082), handler=("path",), method=("method",), status=("status_code",)
+    "vllm": Vocabulary(names=_VLLM, proofs=proofs.VLLM),
+    "vllm-omni": Vocabulary(names=together(_OMNI, _VLLM), proofs=together(proofs.OMNI, proofs.VLLM)),
+    "sglang": Vocabulary(names=_SGLANG, proofs=proofs.SGLANG, ways=(_PAGE, (Place("/v1/loads", Form.LOADS),))),
+    "sglang-diffusion": Vocabulary(names=_SGLANG_DIFFUSION, proofs=proofs.SGLANG_DIFFUSION),
+    "tgi": Vocabulary(names=_TGI, proofs=proofs.TGI),
+    "tei": Vocabulary(names=_TEI, proofs=proofs.TEI),
+    "llama-server": Vocabulary(
+        names=_LLAMA_SERVER, proofs=proofs.LLAMA_SERVER, ways=((_SLOTS,),), ways_if_asked=((*_PAGE, _SLOTS),)
     ),
-    "kserve": Vocabulary(names=_KSERVE),
-    "torchserve": Vocabulary(names=_TORCHSERVE, ports=(8080, 8082)),
+    "trtllm": Vocabulary(
+        names=_TRTLLM, proofs=proofs.TRTLLM, ways=(), ways_if_asked=((Place("/prometheus/metrics"),),)
+    ),
+    "lmdeploy": Vocabulary(names=_LMDEPLOY, proofs=proofs.LMDEPLOY),
+    "nim": Vocabulary(
+        names=together(_NIM, _VLLM, _SGLANG),
+        proofs=together(proofs.NIM, proofs.VLLM, proofs.SGLANG),
+        ways=((Place("/v1/metrics"),), _PAGE),
+    ),
+    "triton": replace(_TRITON_AND_ITS_ENGINES, ports=(8000, 8002)),
+    "triton-openai": _TRITON_AND_ITS_ENGINES,
+    "mlserver": Vocabulary(
+        names=_MLSERVER,
+        proofs=proofs.MLSERVER,
+        ports=(8080, 8082),
+        handler=("path",),
+        method=("method",),
+        status=("status_code",),
+    ),
+    "kserve": Vocabulary(names=_KSERVE, proofs=proofs.KSERVE),
+    "torchserve": Vocabulary(names=_TORCHSERVE, proofs=proofs.TORCHSERVE, ports=(8080, 8082)),
     # Told by the agent of its node, for all that runs there: the operator says where.
     "ray-serve": Vocabulary(
         names=together(under_ray(_VLLM), _RAY_SERVE),
+        proofs=together(under_ray(proofs.VLLM), proofs.RAY_SERVE),
         ways=(),
         ways_if_asked=(_PAGE,),
         handler=("route",),
         method=("method",),
         status=("status_code", "error_code"),
     ),
-    "bentoml": Vocabulary(names=_BENTOML, handler=("endpoint",), status=("http_response_code",)),
+    "bentoml": Vocabulary(names=_BENTOML, proofs=proofs.BENTOML, handler=("endpoint",), status=("http_response_code",)),
     "gradio": replace(
         _WEB,
         names=together(_GRADIO, _INSTRUMENTED),
+        proofs=together(proofs.GRADIO, proofs.WEB),
         ways=(
-            (Place("/gradio_api/queue/status", Form.QUEUE), Place("/monitoring/summary", Form.FUNCTIONS)),
-            (Place("/queue/status", Form.QUEUE),),
+            (Place("/gradio_api/queue/status", Form.QUEUE), _MONITORING),
+            (Place("/queue/status", Form.QUEUE), _MONITORING),
         ),
         ways_if_asked=(_PAGE,),
     ),

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from exporter.engines import ENGINES
-from exporter.figures import Figure
+from exporter.figures import Figure, Proof
 from exporter.reading import declarations
-from exporter.sources.server import Publish, Server, Whereabouts
+from exporter.sources.server import Progress, Publish, Server, Whereabouts
 from exporter.vocabularies import VOCABULARIES
 from tests.services import pages
 from tests.services.recorded import recorded
@@ -439,6 +439,7 @@ def test_what_a_guide_counts_by_hand_is_read_where_the_operator_says(stage: Stag
 
 def test_every_figure_has_its_metric_and_every_vocabulary_its_engine() -> None:
     assert set(Figure) <= declarations(Server).keys()
+    assert set(Proof) <= declarations(Progress).keys()
     assert set(VOCABULARIES) <= set(ENGINES)
     assert set(get_args(Publish)) == {"none", "gauges", "all"}
 

@@ -2,36 +2,31 @@
 
 import asyncio
 import logging
-import re
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import chain
 from typing import Annotated, Literal
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.figures import Figure, Form, Place, Vocabulary, Way
-from exporter.forms import awake, functions, loads, queue, slots
+from exporter.clock import Flight
+from exporter.figures import Figure, Form, Place, Proof, Vocabulary, Way
+from exporter.forms import awake, samples
 from exporter.normal import SERIES_LIMIT, START, Figures, Owner, Sample, Value
-from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Reading
-from exporter.response import accepted, opened, origin, parsed, whole
+from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Note, Reading
+from exporter.response import accepted, opened, origin, whole
 from exporter.threads import judged
 from exporter.vocabularies import VOCABULARIES
-from exporter.wire import FAULTS, Failed, Failure, failed
+from exporter.wire import FAULTS, failed
 
 log = logging.getLogger(__name__)
 
 Publish = Literal["none", "gauges", "all"]
 
-PATIENCE = 10.0
+SILENCE = 10.0  # Seconds after which a service that was reached is silent, though it may yet answer.
+PATIENCE = 30.0
 RESTING = 20  # Looks that are left out once nothing was found.
-LINE_LIMIT = 1024
-SAMPLES_LIMIT = 5_000
-
-LINE = re.compile(rb"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:[ \t]*\{.*\}[ \t]*|[ \t]+)[-+]?(?:[0-9.]|inf|nan)", re.IGNORECASE)
 NOT_OFFERED = frozenset(
     {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}
 )
@@ -100,6 +95,46 @@ class Server(Reading):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress(Reading):
+    """What a service's own figures prove of its progress; a new object with each look, whatever it says."""
+
+    PREFIX = "model_server"
+    target: Annotated[str, Label("The service's name in the configuration.")]
+    generating: Annotated[
+        float | None,
+        Note(
+            "Moves while the service generates answers, and stands while it does not; absent where it does not tell.",
+            shown=False,
+        ),
+    ] = None
+    answered: Annotated[
+        float | None,
+        Note(
+            "Answers that were no refusals, those to our own prompts too; absent where the service does not tell.",
+            shown=False,
+        ),
+    ] = None
+    ended: Annotated[
+        float | None,
+        Note(
+            "Moves when requests end, so that it proves nothing while it stands; absent where it is not told.",
+            shown=False,
+        ),
+    ] = None
+    prefilling: Annotated[
+        float | None,
+        Note("Moves while prompts are read or the engine iterates; absent where it is not told.", shown=False),
+    ] = None
+    silent: Annotated[
+        bool,
+        Note(
+            "Whether the service was reached and then said nothing for 10 seconds; it tells nothing else then.",
+            shown=False,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Whereabouts:
     """Where a service tells its own figures; what the operator leaves open is the engine's to say."""
 
@@ -132,7 +167,7 @@ class Whereabouts:
 
 
 class ServerMetrics:
-    """The source of a service's Server; silent where its engine tells nothing, or is not to be disturbed.
+    """The source of a service's Server and Progress; tells neither where its engine does not, or is to be left alone.
 
     The engine is asked for at each look, and is no known one until the service was recognised.
     """
@@ -156,19 +191,53 @@ class ServerMetrics:
         self._found: Way | None = None
         self._resting = 0
         self._told = ""
+        self._said: Sequence[Server] = ()
+        self._flight = Flight()
+
+    @property
+    def running(self) -> float | None:
+        """Requests that the service works on now, over all its models; None where that is not known."""
+        return self._sum(Figure.REQUESTS_RUNNING)
 
     @property
     def waiting(self) -> float | None:
         """Requests that wait at the service now, over all its models; None where that is not known."""
-        waiting = [value for (figure, _), value in self.figures.now.items() if figure is Figure.REQUESTS_WAITING]
-        return sum(value for value in waiting if isinstance(value, float)) if waiting else None
+        return self._sum(Figure.REQUESTS_WAITING)
+
+    def _sum(self, wanted: Figure) -> float | None:
+        values = [value for (figure, _), value in self.figures.now.items() if figure is wanted]
+        return sum(value for value in values if isinstance(value, float)) if values else None
 
     async def read(self) -> AsyncGenerator[Sequence[Reading], None]:
-        """Look once, unless nothing was found a while ago, and say what is there."""
-        up = await self._look()
-        if not up:
-            self.figures = replace(self.figures, now={})
-        yield () if self._publish == "none" else tuple(self._readings(up=up))
+        """Look once, unless nothing was found a while ago, and say what is there; and before, where it is silent."""
+        progress: Sequence[Progress] = ()
+        self._flight = Flight()
+        look = asyncio.create_task(self._look())
+        try:
+            await asyncio.wait({look}, timeout=SILENCE)
+            if not look.done() and self._flight.connected is not None:
+                progress = (Progress(target=self._target, silent=True),)
+                yield (*self._said, *progress)
+            up = await look
+        finally:
+            look.cancel()
+            await asyncio.wait({look})
+        if up:
+            progress = tuple(self._progress())
+        else:
+            self.figures = self.figures.unheard()
+        self._said = () if self._publish == "none" else tuple(self._readings(up=up))
+        yield (*self._said, *progress)
+
+    def _progress(self) -> Iterator[Progress]:
+        if told := self.figures.proven:
+            yield Progress(
+                target=self._target,
+                generating=told.get(Proof.GENERATING),
+                answered=told.get(Proof.ANSWERED),
+                ended=told.get(Proof.ENDED),
+                prefilling=told.get(Proof.PREFILLING),
+            )
 
     def _readings(self, *, up: bool | None) -> Iterator[Server]:
         if up is not None:
@@ -221,10 +290,12 @@ class ServerMetrics:
     async def _samples(self, vocabulary: Vocabulary) -> Sequence[Sample] | None:
         ways = self._where.ways(vocabulary)
         for way in sorted(ways, key=lambda way: way != self._found):
-            told = [each for place in way if (each := await self._at(place, vocabulary)) is not None]
-            if told:
+            first, *others = way
+            told = await self._at(first, vocabulary)
+            if told is not None:
                 self._found = way
-                return tuple(chain(*told))
+                more = [await self._at(place, vocabulary) or () for place in others]
+                return tuple(chain(told, *more))
         return None
 
     async def _at(self, place: Place, vocabulary: Vocabulary) -> Sequence[Sample] | None:
@@ -242,7 +313,8 @@ class ServerMetrics:
         own = origin(url) == origin(httpx.URL(self._where.service))
         headers = {**(self._where.headers if own else {}), "Accept": ACCEPT[form is Form.PAGE]}
         request = self._client.build_request("GET", url, headers=headers)
-        async with opened(self._client, request, None) as response:
+        self._flight = Flight()
+        async with opened(self._client, request, self._flight.trace) as response:
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if response.status_code in NOT_OFFERED or (response.is_success and kind in OTHER_KINDS[form is Form.PAGE]):
                 return None
@@ -290,37 +362,3 @@ def server(target: str, owner: Owner, told: Mapping[Figure, Value]) -> Server:
         request_duration_seconds=spread(Figure.REQUEST_DURATION_SECONDS),
         queue_seconds=spread(Figure.QUEUE_SECONDS),
     )
-
-
-def samples(body: bytes, form: Form, wanted: Collection[str]) -> Sequence[Sample]:
-    """What a body says; of a page of metrics only what is wanted. Raises Failed where it is not of that form."""
-    match form:
-        case Form.PAGE:
-            return tuple(page(body, wanted))
-        case Form.LOADS:
-            return tuple(loads(parsed(body)))
-        case Form.SLOTS:
-            return tuple(slots(parsed(body)))
-        case Form.QUEUE:
-            return tuple(queue(parsed(body)))
-        case Form.FUNCTIONS:
-            return tuple(functions(parsed(body)))
-
-
-def page(body: bytes, wanted: Collection[str]) -> Iterator[Sample]:
-    """The wanted lines of a page in Prometheus's text format; one that is spoiled is left out.
-
-    Raises Failed: invalid where no line is one of metrics, too_large beyond 5,000 wanted lines.
-    """
-    lines = [line for line in map(bytes.strip, body.splitlines()) if line and not line.startswith(b"#")]
-    named = [(found[1].decode(), line) for line in lines if (found := LINE.match(line, 0, LINE_LIMIT))]
-    if lines and not named:
-        raise Failed(Failure.INVALID, "no page of metrics")
-    chosen = [line for name, line in named if name in wanted and len(line) <= LINE_LIMIT]
-    if len(chosen) > SAMPLES_LIMIT:
-        raise Failed(Failure.TOO_LARGE, f"more than {SAMPLES_LIMIT} series")
-    for line in chosen:
-        # The parser trips over some broken labels by looking for a character that is not there.
-        with suppress(ValueError, LookupError):
-            for family in text_string_to_metric_families(line.decode(errors="replace")):
-                yield from (Sample(name, labels, value) for name, labels, value, *_ in family.samples)

@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 
 from exporter.exposition import Catalog
+from exporter.figures import Proof
 from exporter.reading import Reading
-from exporter.sources.server import Publish, Server, ServerMetrics, Whereabouts
+from exporter.sources.server import Progress, Publish, Server, ServerMetrics, Whereabouts
 from tests.services.client import client
 from tests.services.scripted import Answer, Service, Stage, in_turn, reply
 
@@ -27,7 +28,8 @@ ASKED = {"enabled": True}
 
 def told(readings: Sequence[Reading]) -> Told:
     """What is published, by name without what all have in common."""
-    lines = [line for reading in readings for lines in CATALOG.lines(reading) for line in lines.splitlines()]
+    published = [reading for reading in readings if isinstance(reading, Server)]
+    lines = [line for reading in published for lines in CATALOG.lines(reading) for line in lines.splitlines()]
     short = [line.removeprefix("model_server_").replace('target="chat"', "").replace(",}", "}") for line in lines]
     pairs = [line.replace("{}", "").rsplit(" ", 1) for line in short]
     assert len({name for name, _ in pairs}) == len(pairs), "a series is told twice"
@@ -53,14 +55,41 @@ def looked(
     publish: Publish = "gauges",
 ) -> Sequence[Told]:
     """What is published after each of several looks at a service."""
+    return [told(said[-1]) for said in looks(service, engine, where, times=times, publish=publish)]
 
-    async def looking() -> Sequence[Told]:
+
+def looks(
+    service: Service,
+    engine: str,
+    where: Mapping[str, Any] | None = None,
+    *,
+    times: int = 1,
+    publish: Publish = "gauges",
+) -> Sequence[Sequence[Sequence[Reading]]]:
+    """All that is said during each of several looks at a service."""
+
+    async def looking() -> Sequence[Sequence[Sequence[Reading]]]:
         async with asyncio.timeout(30), client(service.url) as asking:
             whereabouts = Whereabouts(service=service.url, **(where or {}))
             source = ServerMetrics(asking, whereabouts, target="chat", engine=lambda: engine, publish=publish)
-            return [told([each async for said in source.read() for each in said]) for _ in range(times)]
+            return [[said async for said in source.read()] for _ in range(times)]
 
     return asyncio.run(looking())
+
+
+def progress(readings: Sequence[Reading]) -> Progress | None:
+    """What is said of progress, if anything is."""
+    said = [reading for reading in readings if isinstance(reading, Progress)]
+    assert len(said) < 2, "progress is told twice"
+    return said[0] if said else None
+
+
+def proven(
+    service: Service, engine: str, where: Mapping[str, Any] | None = None, *, times: int
+) -> Sequence[Mapping[str, float]]:
+    """The proofs that are told at each of several looks, by their names."""
+    seen = [progress(said[-1]) for said in looks(service, engine, where, times=times, publish="none")]
+    return [{proof: value for proof in Proof if (value := getattr(each, proof, None)) is not None} for each in seen]
 
 
 def once(stage: Stage, engine: str, text: str, path: str = "/metrics", publish: Publish = "gauges") -> Told:

@@ -205,13 +205,14 @@ def test_nothing_that_was_told_of_a_good_answer_outlives_a_failure(stage: Stage)
 
     assert good.value == {"load": 0.5}
     assert (bad.up, bad.value, bad.last_duration_seconds) == (False, None, None)
-    assert bad.last_failure is not None
+    assert bad.last is not None
+    assert bad.last.failed is not None
 
 
 def test_a_failure_is_gone_with_the_next_good_answer(stage: Stage) -> None:
     _, good = health(serving(stage, in_turn(reply("", 500), reply("ok"))).url, 2)
 
-    assert good.last_failure is None
+    assert str(good.last) == "answered"
 
 
 def test_an_attempt_is_counted_while_the_service_is_silent(stage: Stage) -> None:

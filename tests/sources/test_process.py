@@ -3,14 +3,17 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from exporter.lookup import Lookup, Neighbours
 from exporter.reading import Reading, Reason, Unreadable
-from exporter.sources.process import Process, ServiceProcess, Tree, summed
+from exporter.sockets import Listener
+from exporter.sources.process import Process, ServiceProcess, Tree, any_full, summed
 from tests.services.forking import ForkingServer, forking, until
+from tests.services.loading import free_port, loading
 
 
 def watching(port: int | None, host: str = "127.0.0.1") -> ServiceProcess:
@@ -180,6 +183,29 @@ def test_a_restart_is_seen_counted_and_no_reset() -> None:
         assert after.start_timestamp_seconds > first.start_timestamp_seconds
 
 
+def test_a_service_that_loads_again_runs_before_it_listens() -> None:
+    port = free_port()
+    source = watching(port)
+    with loading(port) as server:
+        server.listen()
+        first = process(source)
+        server.end()
+        between = process(source)
+
+    with loading(port) as second:
+        loads = process(source)
+        second.listen()
+        serves = process(source)
+
+    assert (between.up, loads.up, serves.up) == (False, True, True)
+    assert (result(between), result(loads)) == ("not_found", "found")
+    assert (between.restarts, loads.restarts, serves.restarts) == (0, 1, 1)
+    assert loads.start_timestamp_seconds == serves.start_timestamp_seconds
+    assert loads.start_timestamp_seconds != first.start_timestamp_seconds
+    assert (loads.accept_queue, loads.accept_queue_full) == (None, None)
+    assert loads.resident_memory_bytes
+
+
 def test_a_service_started_when_the_kernel_says() -> None:
     with forking() as server:
         born = Path(f"/proc/{server.process.pid}").stat().st_mtime
@@ -194,6 +220,30 @@ def test_connections_that_nobody_accepts_are_counted() -> None:
         seen = process(watching(server.port))
 
         assert (seen.accept_queue, seen.connections) == (3, 3)
+
+
+def test_a_backlog_that_takes_no_further_connection_is_full() -> None:
+    with loading(free_port()) as server:
+        server.listen()
+        source = watching(server.port)
+
+        with clients(server.port, 2):  # beside the one that listen() made
+            room = process(source)
+            with clients(server.port, 1):
+                full = process(source)
+
+    assert (room.accept_queue, room.accept_queue_full) == (3, False)
+    assert (full.accept_queue, full.accept_queue_full) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("limits", "full"),
+    [([3], True), ([4], False), ([None], None), ([], False), ([None, 3], True), ([None, 4], None), ([3, 4], True)],
+)
+def test_of_several_backlogs_one_that_is_full_is_enough(limits: Sequence[int | None], full: bool | None) -> None:  # noqa: FBT001  a row of the table
+    listeners = [Listener(address=ip_address("::1"), inode=1, waiting=4, limit=limit) for limit in limits]
+
+    assert any_full(listeners) is full
 
 
 def test_connections_that_were_accepted_wait_no_more() -> None:

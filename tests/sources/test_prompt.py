@@ -12,13 +12,13 @@ from threading import Event
 import pytest
 
 from exporter.ask import Limits
-from exporter.engines import recognised, skipped
+from exporter.engines import recognised, sight
 from exporter.pace import AUTO_INTERVAL, LONGEST_INTERVAL, Pace
 from exporter.protocols import PROTOCOLS
 from exporter.reading import Reading
-from exporter.sources.prompt import Answers, Lookout, Prompting, Question, Questions, Service, Skip
+from exporter.sources.prompt import Answers, Look, Lookout, Prompting, Question, Questions, Service
 from exporter.watch import Clock, Watch
-from exporter.wire import Failure, Prompt, Recognition
+from exporter.wire import Failure, Prompt, Recognition, Sight
 from tests.services.client import client
 from tests.services.openai import CHAT, DONE, GOOD, ROLE, STOP, WORDS, frame, last, models, piece
 from tests.services.recorded import recorded
@@ -65,7 +65,7 @@ class Asked:
             recognise = partial(recognised, asking, {}, protocol=self._protocol, model=self._model)
             in_turn = tuple(Question(prompt=prompt) for prompt in self._prompts)
             questions = Questions(in_turn=in_turn, limits=LIMITS, pace=self._pace, dialects=PROTOCOLS)
-            lookout = Lookout(recognise=recognise, skip=partial(skipped, asking, {}))
+            lookout = Lookout(recognise=recognise, look=partial(sight, asking, {}))
             source = Prompting(asking, questions, lookout, target="chat")
             return [[said async for said in source.read()][-1] for _ in range(looks)]
 
@@ -137,7 +137,7 @@ def test_an_attempt_is_counted_while_the_service_is_silent(stage: Stage) -> None
             in_turn = (Question(prompt=Prompt(text="Count.")),)
             questions = Questions(in_turn=in_turn, limits=LIMITS, pace=OFTEN, dialects=PROTOCOLS)
             recognise = partial(recognised, asking, {}, protocol=None, model=None)
-            lookout = Lookout(recognise=recognise, skip=partial(skipped, asking, {}))
+            lookout = Lookout(recognise=recognise, look=partial(sight, asking, {}))
             source = Prompting(asking, questions, lookout, target="chat")
             watch = Watch(source.read, Clock(every=source.interval, timeout=20.0), source="prompt", target="chat")
             look = asyncio.create_task(watch.once())
@@ -153,7 +153,7 @@ def test_an_attempt_is_counted_while_the_service_is_silent(stage: Stage) -> None
     assert asked.last_duration_seconds is None
 
 
-LASTING = {"target", "attempts", "failures", "skipped", "interval_seconds", "clock_info"}
+LASTING = {"target", "attempts", "failures", "skipped", "interval_seconds", "clock_info", "asking"}
 """What is said of a service from its first prompt on."""
 
 
@@ -174,7 +174,7 @@ def test_nothing_that_was_told_of_a_good_answer_outlives_a_failure(failing: Answ
 
     assert good.up is True
     assert bad.up is False
-    assert last_values(bad) == {"last_phase_seconds", "last_success_timestamp_seconds", "last_failure"}
+    assert last_values(bad) == {"last_phase_seconds", "last_success_timestamp_seconds"}
     assert bad.last_success_timestamp_seconds == good.last_success_timestamp_seconds
     assert bad.duration_seconds == good.duration_seconds
     assert (bad.answer_bytes, bad.tokens_per_second, bad.stream_buffered) == (None, None, None)
@@ -189,7 +189,7 @@ def test_a_failure_is_gone_with_the_next_good_answer(stage: Stage) -> None:
     _, good = answers(serving(stage, in_turn(REFUSED, GOOD)), 2)
 
     assert good.up is True
-    assert good.last_failure is None
+    assert str(good.last) == "answered"
 
 
 def test_a_service_that_does_not_stream_tells_no_tokens(stage: Stage) -> None:
@@ -410,16 +410,16 @@ def test_the_log_says_what_a_prompt_costs(stage: Stage, logged: Callable[[], Seq
     assert "at most 16 output tokens every 1000 s" in logged()[0]
 
 
-async def fit(_found: Recognition) -> str | None:
+async def fit(_found: Recognition) -> Sight:
     """Nothing speaks against a prompt."""
-    return None
+    return Sight()
 
 
-async def asleep(_found: Recognition) -> str | None:
-    return "asleep"
+async def asleep(_found: Recognition) -> Sight:
+    return Sight(skip="asleep")
 
 
-def spared(server: Server, looks: int, *, skip: Skip = fit, waiting: float | None = None, **sparing: float) -> Answers:
+def spared(server: Server, looks: int, *, look: Look = fit, waiting: float | None = None, **sparing: float) -> Answers:
     """What is said of the answers after so many looks at a service that is to be spared."""
 
     async def looked() -> Answers:
@@ -428,7 +428,7 @@ def spared(server: Server, looks: int, *, skip: Skip = fit, waiting: float | Non
             asked = Questions(
                 in_turn=(Question(prompt=Prompt(text="Count.")),), limits=LIMITS, pace=AT_ONCE, dialects=PROTOCOLS
             )
-            lookout = Lookout(recognise=recognise, skip=skip, waiting=lambda: waiting)
+            lookout = Lookout(recognise=recognise, look=look, waiting=lambda: waiting)
             source = Prompting(asking, replace(asked, **sparing), lookout, target="chat")  # type: ignore[arg-type]  # numbers
             for _ in range(looks):
                 (*_, said) = [said async for said in source.read()]
@@ -440,7 +440,7 @@ def spared(server: Server, looks: int, *, skip: Skip = fit, waiting: float | Non
 def test_a_prompt_that_is_left_out_is_counted_by_its_reason_and_as_nothing_else(stage: Stage) -> None:
     server = serving(stage, GOOD)
 
-    after = spared(server, 5, skip=asleep)
+    after = spared(server, 5, look=asleep)
 
     assert happened(after.skipped) == {"asleep": 5}
     assert after.attempts == 0

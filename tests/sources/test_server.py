@@ -3,23 +3,40 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter import forms
 from exporter.figures import Form
+from exporter.forms import LINE_LIMIT, SAMPLES_LIMIT
 from exporter.normal import SERIES_LIMIT, Figures
+from exporter.reading import Reading
 from exporter.sources import server
-from exporter.sources.server import LINE_LIMIT, RESTING, SAMPLES_LIMIT, ServerMetrics, Whereabouts
+from exporter.sources.server import RESTING, Progress, Publish, ServerMetrics, Whereabouts
 from exporter.vocabularies import VOCABULARIES
 from exporter.wire import Failed
 from tests.services import pages
 from tests.services.client import client
 from tests.services.recorded import recorded
-from tests.services.scripted import FOREVER, Answer, Stage, in_turn, reply, script
-from tests.sources.looks import ASKED, DOWN, TEXT, UP, Told, at_once, in_json, looked, once, page, told
+from tests.services.scripted import FOREVER, Answer, Request, Stage, in_turn, reply, script
+from tests.sources.looks import (
+    ASKED,
+    DOWN,
+    TEXT,
+    UP,
+    Told,
+    at_once,
+    in_json,
+    looked,
+    looks,
+    once,
+    page,
+    progress,
+    told,
+)
 
 
 @pytest.mark.parametrize("engine", ["ollama", "transformers", "llama-cpp-python", "a1111", "comfyui", "unknown", ""])
@@ -157,25 +174,119 @@ def test_how_many_series_were_cut_off_is_known(stage: Stage) -> None:
             where = Whereabouts(service=service.url)
             source = ServerMetrics(asking, where, target="chat", engine=lambda: "fastapi", publish="gauges")
             for _ in range(2):
-                assert len([each async for said in source.read() for each in said]) == SERIES_LIMIT + len(UP)
+                assert len(told([each async for said in source.read() for each in said])) == SERIES_LIMIT + len(UP)
             return source.figures.dropped
 
     assert asyncio.run(looking()) == 14
 
 
-def test_what_is_not_published_is_known_all_the_same(stage: Stage) -> None:
-    service = stage.serve({"GET /v1/loads": in_json({"loads": [{"num_waiting_reqs": 4}]})})
+@pytest.mark.parametrize("publish", ["none", "gauges", "all"])
+def test_what_is_not_published_is_known_all_the_same(stage: Stage, publish: Publish) -> None:
+    replicas = [
+        {"num_running_reqs": 2, "num_waiting_reqs": 4, "num_used_tokens": 9},
+        {"num_running_reqs": 1, "num_waiting_reqs": 0, "num_used_tokens": 1},
+    ]
+    service = stage.serve({"GET /v1/loads": in_json({"loads": replicas})})
 
-    async def looking() -> float | None:
+    async def looking() -> tuple[Sequence[Sequence[Reading]], float | None, float | None]:
         async with client(service.url) as asking:
             where = Whereabouts(service=service.url)
-            source = ServerMetrics(asking, where, target="chat", engine=lambda: "sglang", publish="none")
-            assert [said async for said in source.read()] == [()]
-            return source.waiting
+            source = ServerMetrics(asking, where, target="chat", engine=lambda: "sglang", publish=publish)
+            return [said async for said in source.read()], source.running, source.waiting
 
-    assert asyncio.run(looking()) == 4
+    [said], running, waiting = asyncio.run(looking())
+
+    assert (running, waiting) == (3, 4)
+    assert progress(said) == Progress(target="chat", generating=10)
+    assert len(said) == (1 if publish == "none" else 3)
 
 
+def test_what_proves_progress_is_news_at_every_look(stage: Stage) -> None:
+    service = stage.serve({"GET /metrics": page("vllm:generation_tokens_total 7\n")})
+
+    first, second = (progress(said) for [said] in looks(service, "vllm", times=2))
+
+    assert first == second == Progress(target="chat", generating=7)
+    assert first is not second
+
+
+@pytest.mark.parametrize("answer", [reply("overloaded", 503), page("vllm:cache_config_info 1\n")])
+def test_of_progress_nothing_is_said_where_nothing_is_told(stage: Stage, answer: Answer) -> None:
+    service = stage.serve({"GET /metrics": in_turn(page("vllm:generation_tokens_total 7\n"), answer)})
+
+    _, [said] = looks(service, "vllm", times=2)
+
+    assert progress(said) is None
+
+
+def test_a_service_that_lets_a_look_wait_is_silent_and_down_only_when_the_look_ends(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "SILENCE", 0.2)
+    monkeypatch.setattr(server, "PATIENCE", 0.6)
+    service = stage.serve({"GET /metrics": in_turn(page(pages.VLLM), script(FOREVER))})
+
+    [before], [waiting, after] = looks(service, "vllm", times=2)
+
+    assert progress(waiting) == Progress(target="chat", silent=True)
+    assert told(waiting) == told(before)
+    assert told(after) == DOWN
+    assert progress(after) is progress(waiting)
+
+
+def test_a_service_that_was_silent_and_answers_after_all_was_never_down(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "SILENCE", 0.2)
+    late = script(0.6, *page("vllm:generation_tokens_total 7\nvllm:num_requests_running 1\n")(ANY))
+    service = stage.serve({"GET /metrics": in_turn(page("vllm:num_requests_running 2\n"), late)})
+
+    [_], [waiting, after] = looks(service, "vllm", times=2)
+
+    assert progress(waiting) == Progress(target="chat", silent=True)
+    assert told(waiting) == {**UP, "requests_running": 2}
+    assert progress(after) == Progress(target="chat", generating=7)
+    assert told(after) == {**UP, "requests_running": 1, "generation_tokens_total": 7}
+    assert service.most_at_once["GET"] == 1
+
+
+@pytest.mark.parametrize("kind", ["closed", "crowded", "silent"])
+def test_only_a_port_that_takes_a_connection_can_be_silent(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(server, "SILENCE", 0.2)
+    monkeypatch.setattr(server, "PATIENCE", 0.4)
+    ports = {"closed": stage.closed_port, "crowded": stage.crowded_port, "silent": stage.silent_port}
+
+    async def looking() -> Sequence[Sequence[Reading]]:
+        url = f"http://127.0.0.1:{ports[kind]()}"
+        async with client(url) as asking:
+            where = Whereabouts(service=url)
+            source = ServerMetrics(asking, where, target="chat", engine=lambda: "vllm", publish="gauges")
+            return [said async for said in source.read()]
+
+    said = asyncio.run(looking())
+
+    assert told(said[-1]) == DOWN
+    assert [bool(progress(each)) for each in said] == ([True, True] if kind == "silent" else [False])
+
+
+def test_a_look_that_is_given_up_is_over(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SILENCE", 0.2)
+    service = stage.serve({"GET /metrics": script(FOREVER)})
+
+    async def looking() -> int:
+        async with client(service.url) as asking:
+            where = Whereabouts(service=service.url)
+            source = ServerMetrics(asking, where, target="chat", engine=lambda: "vllm", publish="gauges")
+            async with aclosing(source.read()) as saying:
+                await anext(saying)
+            return len(asyncio.all_tasks() - {asyncio.current_task()})
+
+    assert asyncio.run(looking()) == 0
+
+
+ANY = Request(method="GET", path="/", headers={}, body=b"")
 NAMES = sorted(name for vocabulary in VOCABULARIES.values() for name in vocabulary.wanted(spreads=True))
 LABELS = st.dictionaries(
     st.sampled_from(["engine", "le", "model_name", "handler", "status", "tp_rank", "priority", "finished_reason"]),
@@ -208,7 +319,7 @@ def test_whatever_a_page_holds_there_are_readings_that_can_be_shown(engine: str,
 
     for part in (lines, lines[::2], lines):
         with suppress(Failed):
-            seen = server.samples(b"\n".join(part), Form.PAGE, vocabulary.wanted(spreads=True))
+            seen = forms.samples(b"\n".join(part), Form.PAGE, vocabulary.wanted(spreads=True))
             figures = figures.plus(vocabulary, seen, spreads=True)
 
     told([server.server("chat", owner, {figure: value}) for (figure, owner), value in figures.now.items()])
@@ -222,6 +333,7 @@ JSONS = st.recursive(
             st.sampled_from(
                 ["loads", "num_running_reqs", "is_processing", "n_ctx", "n_prompt_tokens", "next_token", "n_decoded"]
             )
+            | st.sampled_from(["id_task", "n_prompt_tokens_processed", "num_used_tokens"])
             | st.sampled_from(["functions", "total_requests", "queue_size", "is_sleeping", "token_usage"]),
             inner,
             max_size=4,
