@@ -1,23 +1,19 @@
-"""Which process serves a port, and which descend from it: searched again only when something has changed."""
+"""Which process serves a port, or is about to: searched again only when something has changed."""
 
-import os
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
-from typing import Generic, TypeVar
+from itertools import chain
+from typing import Generic, Self, TypeVar
+from weakref import WeakKeyDictionary
 
+from exporter.pids import Children, Pid, Role, Stat, children, role, stat, successor
 from exporter.reading import Reason, Unreadable
-from exporter.sockets import Address, Listener, Sockets, addresses_here, answers, sockets
+from exporter.sockets import Address, Listener, Sockets, addresses_here, answers, limited, sockets
 from exporter.threads import Thread
 
 T = TypeVar("T")
-
-PROC = Path("/proc")
-TICKS = os.sysconf("SC_CLK_TCK")
-ENDED = frozenset("ZX")
 
 RECENT = 1.0  # Seconds for which services share one look at the machine.
 SETTLED = 30.0  # Seconds for which a tree that has lost no member is taken to have no new one.
@@ -44,66 +40,6 @@ class Lookup(StrEnum):
     OTHER_NAMESPACE = "other_namespace"
     NOT_FOUND = "not_found"
     OFF = "off"
-
-
-@dataclass(frozen=True, slots=True)
-class Pid:
-    """One process for good: its number will be another's one day, but not with the same start."""
-
-    number: int
-    started: float
-    """Seconds after the machine did."""
-
-    @property
-    def running(self) -> bool:
-        """Whether this very process still runs."""
-        now = stat(self.number)
-        return now is not None and now.pid == self
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stat:
-    """What the kernel says of a process."""
-
-    pid: Pid
-    name: str
-    parent: int
-
-
-def stat(number: int) -> Stat | None:
-    """What the kernel says of a process now; None where it has ended, reaped or not."""
-    try:
-        text = (PROC / str(number) / "stat").read_text(errors="replace")
-    except OSError:
-        return None
-    name, _, rest = text.partition("(")[2].rpartition(") ")
-    state, parent, *others = rest.split()
-    if state in ENDED:
-        return None
-    return Stat(pid=Pid(number, int(others[17]) / TICKS), name=name, parent=int(parent))
-
-
-Children = Mapping[int, Sequence[Pid]]
-
-
-def children() -> Children:
-    """Who is whose child now."""
-    found: defaultdict[int, list[Pid]] = defaultdict(list)
-    for path in PROC.iterdir():
-        if path.name.isdigit() and (child := stat(int(path.name))) is not None:
-            found[child.parent].append(child.pid)
-    return found
-
-
-def tree(root: Pid, children: Children) -> Sequence[Pid]:
-    """A process and all its descendants."""
-    members = {root.number: root}
-    unvisited = [root.number]
-    for number in unvisited:
-        new = {child.number: child for child in children.get(number, ()) if child.number not in members}
-        members |= new
-        unvisited.extend(new)
-    return list(members.values())
 
 
 def topmost(numbers: Iterable[int]) -> Stat | None:
@@ -136,6 +72,7 @@ class Neighbours:
 
     def __init__(self, *, recent: float = RECENT, settled: float = SETTLED) -> None:
         self.thread = Thread("process")
+        self.serving: WeakKeyDictionary[Search, Pid] = WeakKeyDictionary()
         self._recent = recent
         self._settled = settled
         self._sockets = Recent(sockets)
@@ -144,6 +81,10 @@ class Neighbours:
     def sockets(self) -> Sockets:
         """The sockets of this network namespace."""
         return self._sockets.within(self._recent)
+
+    def taken(self, besides: "Search") -> frozenset[Pid]:
+        """The processes that serve the ports of other searches."""
+        return frozenset(root for search, root in self.serving.items() if search is not besides)
 
     def children(self, *, changed: bool) -> Children:
         """Who is whose child; as it was a while ago, unless something is known to have changed."""
@@ -158,8 +99,33 @@ class Found:
     root: Pid | None = None
     since: float | None = None
     """When the root started; told once, since the clock it is reckoned from is set now and then."""
+    presumed: bool = False
+    """Whether the root may be another than the service, whose unit it started in."""
     forwarded: bool = False
     """Whether what listens here only passes on to the service what comes."""
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the service may run all the same."""
+        return self.lookup is Lookup.NOT_FOUND or self.presumed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """The process that was last known to be the service."""
+
+    pid: Pid
+    role: Role | None
+    listened: bool
+    alive: float
+    """When it was last seen to run, in seconds after the machine started."""
+    lost: float
+    """When the last one that listened was."""
+
+    def now(self) -> Self:
+        """The same, seen to run again where it does."""
+        at = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return replace(self, alive=at) if self.pid.running else self
 
 
 class Search:
@@ -176,7 +142,7 @@ class Search:
         self._addresses: Sequence[Address] | None = ()
         self._inodes: frozenset[int] = frozenset()
         self._due = 0.0
-        self._known: Pid | None = None
+        self._known: Known | None = None
 
     def look(self) -> None:
         """Learn how things stand now; raises Unreadable where the service's name says nothing."""
@@ -187,10 +153,13 @@ class Search:
         if self._addresses is None:
             raise Unreadable(Reason.NOT_FOUND, f"{self._host} cannot be resolved")
         here = self._neighbours.sockets()
-        self.listeners = here.listeners(self._addresses, self._port)
+        self.listeners = limited(here.listeners(self._addresses, self._port), self._port)
         self.connections = here.connections[self._port]
+        self._known = self._known and self._known.now()
         if due or self._changed():
             self._note(self._search(self._addresses, here))
+        if self._known is not None:
+            self._await(self._known)
 
     def _changed(self) -> bool:
         root, inodes = self.found.root, _inodes(self.listeners)
@@ -214,16 +183,40 @@ class Search:
             return Found(lookup=Lookup.NOT_FOUND)
         if top.name in FORWARDERS:
             return Found(lookup=Lookup.OTHER_NAMESPACE, forwarded=True)
+        return self._found(top.pid)
+
+    def _found(self, root: Pid, *, presumed: bool = False) -> Found:
         booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-        return Found(lookup=Lookup.FOUND, root=top.pid, since=booted + top.pid.started)
+        since = self.found.since if root == self.found.root else booted + root.started
+        return Found(lookup=Lookup.FOUND, root=root, since=since, presumed=presumed)
 
     def _note(self, found: Found) -> None:
-        if found.root is not None:
-            self.restarts += self._known not in {None, found.root}
-            self._known = found.root
         self.found = found
         self._inodes = _inodes(self.listeners)
         self._due = time.monotonic() + SEARCH
+        if found.root is not None:
+            self._neighbours.serving[self] = found.root
+            self._know(found.root, listened=True)
+
+    def _await(self, known: Known) -> None:
+        taken = self._neighbours.taken(besides=self)
+        # Of services that run one command, each is told from the others by its port, once it listens.
+        mistaken = not known.listened and known.pid in taken
+        if known.role is None or not (self.found.uncertain or (mistaken and self.found.root == known.pid)):
+            return
+        everyone = chain.from_iterable(self._neighbours.children(changed=True).values())
+        heir = successor(known.role, known.lost if mistaken else known.alive, everyone, taken)
+        self.found = Found(lookup=Lookup.NOT_FOUND) if heir is None else self._found(heir.pid, presumed=not heir.alike)
+        if heir is not None and heir.alike:
+            self._know(heir.pid, listened=False)
+
+    def _know(self, root: Pid, *, listened: bool) -> None:
+        known, lost = self._known, root.started
+        if known is not None and root != known.pid:
+            # One that took the place and has yet to listen may leave that to another, which is no second restart.
+            self.restarts += known.listened or not known.pid.running
+            lost = known.alive if known.listened else known.lost
+        self._known = Known(pid=root, role=role(root), listened=listened, alive=root.started, lost=lost).now()
 
 
 def _inodes(listeners: Sequence[Listener]) -> frozenset[int]:

@@ -5,10 +5,11 @@ import socket
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from struct import Struct
 
 Address = IPv4Address | IPv6Address
 Place = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
@@ -16,7 +17,18 @@ Place = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 PROC = Path("/proc")
 TABLES = ("tcp", "tcp6")
 LISTEN, ESTABLISHED = "0A", "01"
+FAMILIES = (socket.AF_INET, socket.AF_INET6)
 ANY = {4: (IPv4Address(0), IPv6Address(0)), 6: (IPv6Address(0),)}
+
+# How the kernel is asked for more than it lists, as linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h have it.
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
+NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
+TCP_LISTEN = 10
+HEADER = Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+QUESTION = Struct("=BBxxI2s46x")  # inet_diag_req_v2: family, protocol, states, and of inet_diag_sockid the source port
+ANSWER = Struct("=60xI4xI")  # inet_diag_msg: idiag_wqueue, which of a listening socket is the limit, and idiag_inode
+MESSAGES = 1 << 16
+ANSWERED = 1.0  # Seconds within which the kernel answers, which it does at once or not at all.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +38,14 @@ class Listener:
     address: Address
     inode: int
     waiting: int
+    limit: int | None = None
+    """The backlog that the service asked for; None where the kernel cannot be asked."""
+
+    @property
+    def full(self) -> bool | None:
+        """Whether the kernel takes no further connection; None where the limit is not known."""
+        # As sk_acceptq_is_full has it, in the kernel's include/net/sock.h: there is room for one more than the limit.
+        return None if self.limit is None else self.waiting > self.limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +102,37 @@ def _rows(table: Path) -> Iterator[Sequence[str]]:
     except FileNotFoundError:  # a kernel without IPv6
         return
     yield from (line.split() for line in text.splitlines()[1:])
+
+
+def limited(listeners: Sequence[Listener], port: int) -> Sequence[Listener]:
+    """The sockets that listen at a port, each with the limit of its backlog where the kernel tells it."""
+    told = dict(limit for family in FAMILIES for limit in _limits(family, port)) if listeners else {}
+    return [replace(listener, limit=told.get(listener.inode)) for listener in listeners]
+
+
+def _limits(family: int, port: int) -> Iterator[tuple[int, int]]:
+    asked = QUESTION.pack(family, socket.IPPROTO_TCP, 1 << TCP_LISTEN, port.to_bytes(2, "big"))
+    header = HEADER.pack(HEADER.size + len(asked), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
+            kernel.settimeout(ANSWERED)
+            kernel.sendto(header + asked, (0, 0))
+            for message in _messages(kernel):
+                limit, inode = ANSWER.unpack_from(message)
+                yield inode, limit
+    except OSError:  # not permitted, no such kernel, or no such family
+        return
+
+
+def _messages(kernel: socket.socket) -> Iterator[bytes]:
+    while True:
+        rest = kernel.recv(MESSAGES)
+        while rest:
+            length, kind, _, _, _ = HEADER.unpack_from(rest)
+            if kind != SOCK_DIAG_BY_FAMILY:  # the end, or an error
+                return
+            yield rest[HEADER.size : length]
+            rest = rest[length + -length % 4 :]
 
 
 def _address(digits: str) -> Address:

@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.lookup import Lookup, Neighbours, Pid, Recent, Search, children, stat, tree
+from exporter.lookup import Lookup, Neighbours, Recent, Search
+from exporter.pids import Pid, children, stat, tree, unit
 from exporter.reading import Reason, Unreadable
 from tests.services.forking import forking, until
+from tests.services.loading import LoadingServer, free_port, loading
 
 ROOT = Path(__file__).parent.parent
 LOOK = """
@@ -70,6 +73,24 @@ def named(name: str, where: Path) -> Sequence[str]:
     return [str(command)]
 
 
+@contextmanager
+def watched_until_it_ended(unit: Path | None = None) -> Iterator[tuple[Search, LoadingServer]]:
+    """A search that has seen a server at work, which has ended since."""
+    watched = search(free_port())
+    with loading(watched._port, unit=unit) as server:
+        server.listen()
+        watched.look()
+        assert watched.found.lookup is Lookup.FOUND
+        server.end()
+        yield watched, server
+
+
+def root(watched: Search) -> int | None:
+    """The process that a search finds now."""
+    watched.look()
+    return None if watched.found.root is None else watched.found.root.number
+
+
 def test_the_master_of_a_forking_server_is_found() -> None:
     with forking(workers=2) as server:
         found = looked(server.port).found
@@ -112,6 +133,32 @@ def test_a_name_with_spaces_and_brackets_is_read(tmp_path: Path) -> None:
 
         assert now is not None
         assert (now.name, now.parent) == ("a) S 1 (b", os.getpid())
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "belongs"),
+    [
+        pytest.param("0::/system.slice/vllm.service\n", "/system.slice/vllm.service", id="version 2"),
+        pytest.param(
+            "2:cpu:/cpu.service\n1:name=systemd:/system.slice/vllm.service\n0::/\n",
+            "/system.slice/vllm.service",
+            id="version 1",
+        ),
+        pytest.param(
+            "0::/user.slice/user-1000.slice/user@1000.service/app.slice/vllm.service\n",
+            "/user.slice/user-1000.slice/user@1000.service/app.slice/vllm.service",
+            id="a user's service",
+        ),
+        pytest.param("0::/user.slice/user-1000.slice/session-3.scope\n", None, id="a session"),
+        pytest.param("0::/user.slice/user-1000.slice/user@1000.service/app.slice/term.scope\n", None, id="a terminal"),
+        pytest.param("0::/system.slice/docker-3f2a.scope\n", None, id="a container"),
+        pytest.param("0::/system.slice/vllm.service/libpod-payload-3f2a\n", None, id="a container of a service"),
+        pytest.param("0::/\n", None, id="none"),
+        pytest.param("", None, id="a kernel without"),
+    ],
+)
+def test_a_process_belongs_to_a_unit_where_systemd_runs_it_as_a_service(cgroups: str, belongs: str | None) -> None:
+    assert unit(cgroups) == belongs
 
 
 def test_a_tree_holds_all_descendants_and_nobody_else() -> None:
@@ -165,6 +212,199 @@ def test_a_server_that_listens_no_more_is_still_found_while_it_runs() -> None:
 
         assert watched.found.lookup is Lookup.FOUND
         assert not watched.listeners
+
+
+def test_a_server_that_loads_again_is_found_before_it_listens_and_has_restarted_once() -> None:
+    with watched_until_it_ended() as (watched, first), loading(first.port) as second:
+        loads, since, restarts = root(watched), watched.found.since, watched.restarts
+        second.listen()
+
+        serves = root(watched)
+
+        assert loads == serves == second.process.pid
+        assert restarts == watched.restarts == 1
+        assert watched.found.since == since
+
+
+def test_a_server_that_is_not_started_again_at_once_is_not_found_until_it_is() -> None:
+    with watched_until_it_ended() as (watched, first):
+        between = [root(watched), root(watched)]
+
+        with loading(first.port) as second:
+            assert between == [None, None]
+            assert root(watched) == second.process.pid
+
+
+def test_each_start_of_a_server_that_ends_while_it_loads_is_a_restart() -> None:
+    with watched_until_it_ended() as (watched, first):
+        for count in (1, 2, 3):
+            with loading(first.port) as again:
+                assert root(watched) == again.process.pid
+                assert watched.restarts == count
+                again.end()
+                assert root(watched) is None
+
+
+def test_a_server_that_leaves_the_listening_to_its_child_has_restarted_once() -> None:
+    with watched_until_it_ended() as (watched, first), loading(first.port) as second:
+        loads = root(watched)
+        child = second.fork()
+        os.kill(child, signal.SIGUSR1)
+        until(second.listens)
+
+        serves = root(watched)
+
+        assert (loads, serves) == (second.process.pid, child)
+        assert watched.restarts == 1
+
+
+def test_a_child_that_outlives_its_parent_does_not_take_its_place() -> None:
+    watched = search(free_port())
+    with loading(watched._port) as server:
+        server.fork()
+        server.listen()
+        watched.look()
+        server.end()
+
+        assert root(watched) is None
+
+
+def test_another_command_does_not_take_a_server_s_place() -> None:
+    with watched_until_it_ended() as (watched, first), loading(first.port, "another"):
+        assert root(watched) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start what another user runs")
+def test_another_user_s_process_does_not_take_a_server_s_place() -> None:
+    with watched_until_it_ended() as (watched, first), loading(first.port, user=65534):
+        assert root(watched) is None
+
+
+def test_the_like_of_a_server_that_ran_beside_it_does_not_take_its_place() -> None:
+    watched = search(free_port())
+    with loading(watched._port) as server, loading(free_port()):
+        server.listen()
+        watched.look()
+        server.end()
+
+        assert root(watched) is None
+
+
+def test_a_process_that_turns_out_to_serve_another_port_is_let_go() -> None:
+    neighbours = Neighbours(recent=0, settled=0)
+    one, other = (Search("127.0.0.1", free_port(), neighbours) for _ in range(2))
+    with loading(one._port) as first:
+        first.listen()
+        one.look()
+        first.end()
+
+    with loading(other._port) as second, loading(one._port) as third:
+        mistaken = root(one)
+        second.listen()
+        other.look()
+
+        assert mistaken == second.process.pid
+        assert root(one) == third.process.pid
+        assert one.restarts == 1
+
+
+def test_a_process_that_becomes_the_same_command_takes_a_server_s_place() -> None:
+    watched = search(free_port())
+    with loading(watched._port) as server:
+        server.rename()
+        server.listen()
+        watched.look()
+        server.end()
+
+    with loading(watched._port) as second:
+        before = root(watched)
+        second.rename()
+
+        assert before is None
+        assert root(watched) == second.process.pid
+
+
+@contextmanager
+def a_unit(name: str = "model") -> Iterator[Path]:
+    """A cgroup like a systemd service's, where this machine lets us make one."""
+    roots = [Path("/sys/fs/cgroup", hierarchy) for hierarchy in ("systemd", "unified", "")]
+    able = [root for root in roots if os.access(root / "cgroup.procs", os.W_OK)]
+    if not able:
+        pytest.skip("no cgroup can be made here")
+    place = able[0] / f"{name}-{os.getpid()}.service"
+    place.mkdir()
+    try:
+        yield place
+    finally:
+        until(lambda: not (place / "cgroup.procs").read_text())
+        place.rmdir()
+
+
+def test_in_a_unit_another_command_takes_a_server_s_place_and_has_restarted_once_it_listens() -> None:
+    with (
+        a_unit() as place,
+        watched_until_it_ended(unit=place) as (watched, first),
+        loading(first.port, "another", unit=place) as second,
+    ):
+        loads, since, restarts = root(watched), watched.found.since, watched.restarts
+        second.listen()
+
+        assert loads == root(watched) == second.process.pid
+        assert (restarts, watched.restarts) == (0, 1)
+        assert watched.found.since == since
+
+
+def test_what_prepares_a_unit_for_its_server_is_no_restart() -> None:
+    with (
+        a_unit() as place,
+        watched_until_it_ended(unit=place) as (watched, first),
+        loading(first.port, "prepare", unit=place) as prepares,
+    ):
+        before = root(watched)
+        prepares.end()
+
+        with loading(first.port, unit=place) as second:
+            assert before == prepares.process.pid
+            assert root(watched) == second.process.pid
+            assert watched.restarts == 1
+
+
+def test_the_server_that_a_unit_s_first_process_starts_is_found_as_soon_as_it_runs() -> None:
+    with (
+        a_unit() as place,
+        watched_until_it_ended(unit=place) as (watched, first),
+        loading(first.port, "starter", unit=place) as starter,
+    ):
+        before = root(watched)
+
+        with loading(first.port, unit=place) as second:
+            assert before == starter.process.pid
+            assert root(watched) == second.process.pid
+            assert watched.restarts == 1
+
+
+def test_where_a_unit_runs_more_than_the_server_only_the_command_tells() -> None:
+    with (
+        a_unit() as place,
+        loading(free_port(), "supervisor", unit=place),
+        watched_until_it_ended(unit=place) as (watched, first),
+        loading(first.port, "another", unit=place),
+    ):
+        other = root(watched)
+
+        with loading(first.port, unit=place) as second:
+            assert other is None
+            assert root(watched) == second.process.pid
+
+
+def test_the_same_command_in_another_unit_does_not_take_a_server_s_place() -> None:
+    with (
+        a_unit() as place,
+        a_unit("other") as other,
+        watched_until_it_ended(unit=place) as (watched, first),
+        loading(first.port, unit=other),
+    ):
+        assert root(watched) is None
 
 
 def test_a_port_where_nothing_listens_has_no_process() -> None:

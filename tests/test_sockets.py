@@ -1,10 +1,13 @@
+import resource
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from exporter.sockets import addresses_here, answers, holders, sockets
+from exporter.sockets import Listener, addresses_here, answers, holders, limited, sockets
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 TCP = HEAD + (
@@ -65,6 +68,69 @@ def test_a_listening_socket_tells_its_backlog(net: Path) -> None:
     [listener] = sockets(net).listeners([ip_address("127.0.0.1")], 8000)
 
     assert listener.waiting == 3
+
+
+@contextmanager
+def calling(address: str, port: int, count: int) -> Iterator[None]:
+    """Connections that nobody accepts."""
+    with ExitStack() as kept:
+        for _ in range(count):
+            kept.enter_context(socket.create_connection((address, port), timeout=10))
+        yield
+
+
+def listener(address: str, port: int) -> Listener:
+    """The one socket that listens there now, and how many may wait."""
+    [found] = limited(sockets().listeners([ip_address(address)], port), port)
+    return found
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_backlog_is_full_once_the_kernel_takes_no_further_connection(address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family, backlog=3) as listening:
+        port = listening.getsockname()[1]
+
+        with calling(address, port, 3):
+            nearly = listener(address, port)
+        with calling(address, port, 1):
+            full = listener(address, port)
+            with pytest.raises(TimeoutError):
+                socket.create_connection((address, port), timeout=0.2)
+
+        assert (nearly.waiting, nearly.limit, nearly.full) == (3, 3, False)
+        assert (full.waiting, full.limit, full.full) == (4, 3, True)
+
+
+def test_the_limit_of_a_socket_that_takes_both_families_is_told() -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=7) as listening:
+        assert listener("127.0.0.1", listening.getsockname()[1]).limit == 7
+
+
+def test_each_of_the_sockets_that_share_a_port_has_its_own_limit() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=3, reuse_port=True) as one,
+        socket.create_server(("127.0.0.1", one.getsockname()[1]), backlog=5, reuse_port=True),
+    ):
+        port = one.getsockname()[1]
+
+        both = limited(sockets().listeners([ip_address("127.0.0.1")], port), port)
+
+    assert sorted(each.limit or 0 for each in both) == [3, 5]
+
+
+def test_where_the_kernel_cannot_be_asked_no_limit_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        found = sockets().listeners([ip_address("127.0.0.1")], port)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            [unlimited] = limited(found, port)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert (unlimited.limit, unlimited.full) == (None, None)
 
 
 def test_only_open_connections_to_a_port_count(net: Path) -> None:

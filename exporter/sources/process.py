@@ -9,8 +9,10 @@ from typing import Annotated, Self, TypeVar
 
 import psutil
 
-from exporter.lookup import Children, Lookup, Neighbours, Pid, Search, tree
-from exporter.reading import Counter, Gauge, Label, Reading
+from exporter.lookup import Lookup, Neighbours, Search
+from exporter.pids import Children, Pid, tree
+from exporter.reading import Counter, Gauge, Label, Note, Reading
+from exporter.sockets import Listener
 
 T = TypeVar("T")
 
@@ -63,6 +65,10 @@ class Process(Reading):
     ] = None
     accept_queue: Annotated[
         int | None, Gauge("Connections in the backlog that the service has yet to accept; absent while none listens.")
+    ] = None
+    accept_queue_full: Annotated[
+        bool | None,
+        Note("Whether the backlog is full, so that who calls is kept waiting for a connection.", shown=False),
     ] = None
     connections: Annotated[
         int | None, Gauge("Open connections to the port, those in the backlog too; absent while none listens.")
@@ -231,6 +237,7 @@ class ServiceProcess:
             restarts=search.restarts if visible else None,
             start_timestamp_seconds=found.since,
             accept_queue=sum(listener.waiting for listener in search.listeners) if listening else None,
+            accept_queue_full=any_full(search.listeners) if listening else None,
             connections=search.connections if listening else None,
         )
 
@@ -270,3 +277,9 @@ class ServiceProcess:
 
 def _results(lookup: Lookup) -> Mapping[str, bool]:
     return {result: result is lookup for result in Lookup}
+
+
+def any_full(listeners: Iterable[Listener]) -> bool | None:
+    """Whether any backlog is full; None where that may be and cannot be told."""
+    full = {listener.full for listener in listeners}
+    return True if True in full else None if None in full else False
