@@ -28,7 +28,6 @@ HEADROOM = 1.5
 FLOOR = 0.7
 SUCCESS = 0.99
 EMBEDDING = frozenset({"openai-embeddings", "ollama-embed", "tei"})
-UNTIL_THEN = "# this version refuses objectives: they stand here as comments, to be uncommented for one that takes them"
 CHOSEN = (
     f"# times: {HEADROOM:g} x what was measured, rounded up; tokens_per_second: {FLOOR:g} x its median, rounded down",
     "# success_ratio: a usual aim, whatever was measured",
@@ -124,8 +123,10 @@ async def _measured(site: Site, prompts: int) -> Baseline:
         return replace(nothing, unasked=f"{found.evidence if found else 'not recognised'}: set prompt.protocol")
     known = replace(nothing, engine=found.engine, protocol=found.protocol, model=found.model or None)
     # Asking would wake it, or load a model.
-    if (reason := await engines.skipped(site.client, site.headers, found)) is not None:
-        return replace(known, unasked=f"the model is {reason}")
+    sight = await engines.sight(site.client, site.headers, found)
+    if sight.skip is not None:
+        return replace(known, unasked=f"the model is {sight.skip}")
+    found = replace(found, fields={**found.fields, **sight.fields})
     return _summed(known, [attempt async for attempt in _attempts(site, found, prompts)], site.target)
 
 
@@ -200,10 +201,10 @@ def _pasted(target: Target, found: Baseline) -> str:
             name: check for name, check in watched.get("checks", {}).items() if name not in {"golden", "dimensions"}
         }
         watched["checks"] = {**before, **recorded}
+    objectives = {"success_ratio": SUCCESS, **watched.pop("objectives", {}), **_objectives(found)}
     typed = yaml.safe_dump([watched], sort_keys=False, allow_unicode=True, default_flow_style=None)
-    wanted = yaml.safe_dump({"objectives": _objectives(found)}, sort_keys=False)
-    commented = [UNTIL_THEN, *CHOSEN, *(f"# {line}" for line in wanted.splitlines())]
-    return typed + "".join(f"  {line}\n" for line in commented)
+    wanted = yaml.safe_dump({"objectives": objectives}, sort_keys=False)
+    return typed + "".join(f"  {line}\n" for line in (*CHOSEN, *wanted.splitlines()))
 
 
 def _recorded(found: Baseline) -> Mapping[str, object]:
@@ -217,7 +218,6 @@ def _objectives(found: Baseline) -> Mapping[str, object]:
         "first_token": _longest(found.first_token_seconds),
         "duration": _longest(found.duration_seconds, "p99"),
         "tokens_per_second": None if speed is None or speed.p50 is None else -_rounded_up(-FLOOR * speed.p50),
-        "success_ratio": SUCCESS,
     }
     return {name: objective for name, objective in objectives.items() if objective}
 

@@ -2,17 +2,24 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from exporter import settings as model
 from exporter.settings import Settings, Target
 from exporter.settings.kinds import spelled
+from exporter.sources.prompt import DURATION_LADDER, FIRST_TOKEN_LADDER
+
+LADDERS: Mapping[str, Sequence[float]] = {"first_token": FIRST_TOKEN_LADDER, "duration": DURATION_LADDER}
+NEAR = 0.2
+"""How far the nearest edge of a histogram may lie from an objective, as a share of it."""
 
 
 def check(settings: Settings) -> int:
-    """Say that the settings are valid, and what they watch."""
+    """Say that the settings are valid, what they watch, and which objectives will be told roughly."""
     told = "\n".join(["the settings are valid", *_watched(settings)])
     sys.stdout.write(f"{told}\n")
+    sys.stderr.write("".join(f"model-sidecar: {line}\n" for line in dict.fromkeys(_between_edges(settings))))
     return 0
 
 
@@ -47,3 +54,27 @@ def _asked(target: Target) -> Iterator[str]:
         yield "process off"
     else:
         yield f"process by port {target.process.port}" if target.process.port else "process by its port"
+
+
+def _between_edges(settings: Settings) -> Iterator[str]:
+    """What follows for objectives that have no edge of their histogram near them."""
+    for wanted in (settings.objectives, *(target.objectives for target in settings.targets)):
+        for name, ladder in LADDERS.items():
+            for percentile, objective in getattr(wanted, name).items():
+                if follows := _follows(objective, ladder):
+                    yield f"objectives.{name}.{percentile} is {spelled(objective)}, {follows}"
+
+
+def _follows(objective: float, ladder: Sequence[float]) -> str | None:
+    if objective >= ladder[-1]:
+        return (
+            f"and the last edge of its histogram is {ladder[-1]:g}s: "
+            "no percentile is told above that, so this one never seems missed"
+        )
+    if any(abs(edge - objective) <= NEAR * objective for edge in ladder):
+        return None
+    below, above = next((low, high) for low, high in pairwise((0.0, *ladder)) if objective < high)
+    return (
+        f"and its histogram has no edge within {NEAR * 100:g} % of that: between {below:g}s and {above:g}s the "
+        "percentile is interpolated, so it may seem missed while it is kept, or kept while it is missed"
+    )

@@ -3,7 +3,8 @@
 from exporter.settings.checks import Checks, Image
 from exporter.settings.loading import load
 from exporter.settings.mistakes import Mistake, WrongSettings
-from exporter.settings.model import Expect, Gpu, Health, Host, Log, Process, Server, Settings, Target, Tls, Web
+from exporter.settings.model import Expect, Gpu, Health, Host, Log, Process, Server, Settings, Target, Tls, Verdict, Web
+from exporter.settings.objectives import Objectives
 from exporter.settings.prompt import Case, Prompt
 from exporter.settings.reference import SettingEntry, as_yaml, reference, schema
 
@@ -17,6 +18,7 @@ __all__ = [
     "Image",
     "Log",
     "Mistake",
+    "Objectives",
     "Process",
     "Prompt",
     "Server",
@@ -24,6 +26,7 @@ __all__ = [
     "Settings",
     "Target",
     "Tls",
+    "Verdict",
     "Web",
     "WrongSettings",
     "as_yaml",

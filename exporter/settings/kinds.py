@@ -124,7 +124,9 @@ def _number(value: object) -> object:
 Number = BeforeValidator(_number)
 Share = Annotated[float, Number, Field(gt=0, le=1)]
 Jitter = Annotated[float, Number, Field(ge=0, lt=1)]
+Speed = Annotated[float, Number, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Number, Field(ge=1)]
+Misses = Annotated[int, Number, Field(ge=1, le=10)]
 Port = Annotated[int, Number, Field(ge=1, le=65535)]
 Status = Annotated[int, Number, Field(ge=100, le=599)]
 Index = Annotated[int, Number, Field(ge=0)]
@@ -132,6 +134,27 @@ Finite = Annotated[float, Number, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Number, Field(ge=0, allow_inf_nan=False)]
 Cosine = Annotated[float, Number, Field(ge=-1, le=1)]
 Switch = Annotated[bool, WithJsonSchema({"enum": ON_OFF})]
+
+
+INDEX = r"[0-9]{1,4}"
+UUID = r"(?:GPU|MIG)-[0-9A-Za-z/-]+"
+
+
+def _gpu(value: object) -> int | str:
+    """A GPU's index on this host, or its UUID."""
+    typed = str(value)
+    if re.fullmatch(INDEX, typed):
+        return int(typed)
+    if re.fullmatch(UUID, typed):
+        return typed
+    raise ValueError("a GPU's index from 0, or its UUID, which begins with GPU- or MIG-")
+
+
+GpuName = Annotated[
+    int | str,
+    BeforeValidator(_gpu),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{UUID}$"}]}),
+]
 
 
 LONGEST = 1e9  # three decades; beyond it a clock can no longer wait

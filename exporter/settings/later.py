@@ -5,12 +5,9 @@ from collections.abc import Sequence
 # As the settings page writes them; what stands for every target may stand in a target too.
 NAMES = frozenset(
     {
-        "targets.gpus",
         "process.unit",
         "process.pid_file",
         "process.cmdline",
-        "objectives",
-        "verdict",
         "targets_files",
         "gpu.devices",
         "gpu.medium",

@@ -15,11 +15,13 @@ from exporter.settings.kinds import (
     Duration,
     FilePath,
     FromJson,
+    GpuName,
     HeaderName,
     HeaderValue,
     JsonPathText,
     Listed,
     LoadedKey,
+    Misses,
     Name,
     NoneIsAWord,
     OrNone,
@@ -30,6 +32,7 @@ from exporter.settings.kinds import (
     Text,
     UrlPath,
 )
+from exporter.settings.objectives import Objectives
 from exporter.settings.prompt import Prompt
 from exporter.settings.sections import Contradiction, Section, overlaid, refuse, setting
 from exporter.sources.server import Publish
@@ -107,6 +110,24 @@ class Server(Section):
     )
 
 
+class Verdict(Section):
+    """When the state of a service turns."""
+
+    misses: Misses = setting(
+        3, "How many attempts in a row must fail before the state turns; more, up to 10, where some always fail."
+    )
+    blind_after: Duration = setting(
+        "10m", "How long a service that does not answer counts as busy where nothing shows whether it still works."
+    )
+    prefill_grace: Duration = setting(
+        "3m", "How long a service that reads prompts and generates nothing counts as busy."
+    )
+    startup_allowance: Duration = setting("20m", "How long a service may take to start before that is a failure.")
+    restart_allowance: Duration = setting(
+        "5m", "How long a service that was up may refuse connections, where its process cannot be seen."
+    )
+
+
 class Process(Section):
     """How the service's processes are found."""
 
@@ -147,8 +168,15 @@ class Target(Section):
     health: Health = Field(default_factory=Health, description="As at the top level, for this service alone.")
     prompt: Prompt = Field(default_factory=Prompt, description="As at the top level, for this service alone.")
     checks: Checks = Field(default_factory=Checks, description="As at the top level, for this service alone.")
+    objectives: Objectives = Field(
+        default_factory=Objectives, description="As at the top level, for this service alone."
+    )
     server: Server = Field(default_factory=Server, description="As at the top level, for this service alone.")
+    verdict: Verdict = Field(default_factory=Verdict, description="As at the top level, for this service alone.")
     process: OrOff[Process] = Field(default_factory=Process, description="As at the top level, for this service alone.")
+    gpus: Auto[Listed[GpuName]] = setting(
+        "auto", "The service's GPUs, by index or UUID; auto is those on which its processes run."
+    )
     api_key: SkipJsonSchema[LoadedKey] = Field(None, exclude=True)
 
     @model_validator(mode="before")
@@ -210,7 +238,13 @@ class Settings(Section):
     health: Health = Field(default_factory=Health, description="The question for health, for every target.")
     prompt: Prompt = Field(default_factory=Prompt, description="The synthetic prompt, for every target.")
     checks: Checks = Field(default_factory=Checks, description="What is asked of an answer, for every target.")
+    objectives: Objectives = Field(
+        default_factory=Objectives, description="What is wanted of a service, in figures; for every target."
+    )
     server: Server = Field(default_factory=Server, description="The engine's own metrics, for every target.")
+    verdict: Verdict = Field(
+        default_factory=Verdict, description="When the state of a service turns, for every target."
+    )
     process: OrOff[Process] = Field(
         default_factory=Process, description="How a service's processes are found, or off; for every target."
     )
@@ -242,7 +276,7 @@ class Settings(Section):
         return self
 
 
-SHARED = ("health", "prompt", "checks", "server", "process")
+SHARED = ("health", "prompt", "checks", "objectives", "server", "verdict", "process")
 """Sections that stand for every target, and may stand in a target for it alone."""
 
 

@@ -132,7 +132,8 @@ def _named(setting: Place) -> Place:
     last, field = max(_along(setting), key=lambda step: step[0], default=(0, None))
     if field is None or section_in(field) is not None:
         return setting
-    return setting[: last + 1] if get_origin(field.annotation) in {tuple, Mapping} else setting[:last]
+    keyed = get_origin(field.annotation) is Mapping or isinstance(next(iter(setting[last:]), None), int)
+    return setting[: last + 1] if keyed else setting[:last]
 
 
 def _field(setting: Place) -> FieldInfo | None:

@@ -4,14 +4,13 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
-import yaml
 
 from exporter.commands.baseline import baseline
 from exporter.settings import Settings, load
-from exporter.settings.kinds import seconds
 from tests.daemon import ended
 from tests.services.openai import CHAT, GOOD, models
 from tests.services.scripted import Answer, Service, Stage, in_turn, reply
@@ -59,11 +58,9 @@ def pasted(file: Path) -> Settings:
 
 
 def objectives(file: Path) -> Mapping[str, Any]:
-    """The objectives of a file once they are uncommented."""
-    _, _, commented = file.read_text().partition("  # objectives:")
-    lines = [line.removeprefix("  # ") for line in f"  # objectives:{commented}".splitlines()]
-    found: Mapping[str, Any] = yaml.safe_load("\n".join(lines))["objectives"]
-    return found
+    """What is wanted of the one service of a file."""
+    (target,) = pasted(file).targets
+    return target.objectives.model_dump(exclude_unset=True)
 
 
 def test_a_service_is_asked_as_often_as_was_said_and_never_twice_at_once(measured: Measured, stage: Stage) -> None:
@@ -115,7 +112,7 @@ def test_a_percentile_is_absent_where_the_answers_are_too_few(
     assert values == sorted(values)
 
 
-def test_what_is_written_loads_now_and_its_objectives_leave_headroom(
+def test_what_is_written_loads_and_its_objectives_leave_headroom(
     measured: Measured, stage: Stage, tmp_path: Path
 ) -> None:
     service, file = chatting(stage), tmp_path / "sidecar.yml"
@@ -131,7 +128,7 @@ def test_what_is_written_loads_now_and_its_objectives_leave_headroom(
         "openai-chat",
         "tiny",
     )
-    assert 1.5 * p95 <= seconds(aims["duration"]["p95"]) <= 1.7 * p95
+    assert 1.5 * p95 <= aims["duration"]["p95"] <= 1.7 * p95
     assert 0.6 * speed <= aims["tokens_per_second"] <= 0.7 * speed
     assert set(aims["duration"]) == {"p95"}
     assert set(aims["first_token"]) == {"p95"}
@@ -144,6 +141,40 @@ def test_with_few_answers_no_time_is_aimed_at(measured: Measured, stage: Stage, 
     measured({"url": service.url}, prompts=3, file=file)
 
     assert objectives(file).keys() == {"tokens_per_second", "success_ratio"}
+
+
+def test_what_is_printed_to_be_pasted_loads_as_what_is_written(
+    measured: Measured, stage: Stage, tmp_path: Path
+) -> None:
+    service, file, copied = chatting(stage), tmp_path / "sidecar.yml", tmp_path / "copied.yml"
+
+    _, text = measured({"name": "chat", "url": service.url}, file=file)
+
+    _, _, configuration = text.partition("put it into the configuration:\n")
+    copied.write_text(dedent(configuration))
+    assert pasted(copied) == pasted(file)
+    assert objectives(copied)["duration"]
+
+
+def test_what_is_written_is_accepted_by_config_check(measured: Measured, stage: Stage, tmp_path: Path) -> None:
+    service, file = chatting(stage), tmp_path / "sidecar.yml"
+    measured({"name": "chat", "url": service.url}, file=file)
+
+    end = ended("config", "check", str(file))
+
+    assert end.returncode == 0
+    assert end.stdout.startswith("the settings are valid\n  chat  ")
+
+
+def test_a_service_keeps_the_objectives_that_are_not_measured(measured: Measured, stage: Stage, tmp_path: Path) -> None:
+    service, file = chatting(stage), tmp_path / "sidecar.yml"
+    before = {"success_ratio": 0.9, "cpu_ratio": 0.8, "duration": {"p50": "90s"}, "first_token": {"p50": "9s"}}
+
+    measured({"url": service.url, "objectives": before}, file=file)
+
+    aims = objectives(file)
+    assert (aims["success_ratio"], aims["cpu_ratio"]) == (0.9, 0.8)
+    assert (set(aims["duration"]), set(aims["first_token"])) == ({"p95"}, {"p95"})
 
 
 def test_an_embedding_is_recorded_as_the_golden_one_that_the_next_baseline_replaces(

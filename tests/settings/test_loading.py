@@ -26,6 +26,11 @@ def test_with_nothing_set_everything_is_at_its_default() -> None:
     assert (settings.prompt.documents, settings.prompt.daily_token_budget) == ((), None)
     assert settings.prompt.skip_when_waiting_above is None
     assert (settings.server.enabled, settings.server.every, settings.server.publish) == (None, 15.0, "gauges")
+    assert (settings.verdict.misses, settings.verdict.blind_after, settings.verdict.prefill_grace) == (3, 600, 180)
+    assert (settings.verdict.startup_allowance, settings.verdict.restart_allowance) == (1200, 300)
+    assert not settings.objectives.first_token
+    assert not settings.objectives.duration
+    assert settings.objectives.model_dump(exclude={"first_token", "duration"}, exclude_none=True) == {}
     assert settings.process is not None
     assert settings.process.port is None
     assert settings.web.listen_address == (":10068",)
@@ -359,6 +364,10 @@ def test_everything_a_file_sets_a_variable_can_set() -> None:
             "MODEL_SIDECAR_CHECKS__GOLDEN": "[0.5, -1]",
             "MODEL_SIDECAR_CHECKS__IMAGE__WIDTH": "512",
             "MODEL_SIDECAR_SERVER__ENABLED": "off",
+            "MODEL_SIDECAR_OBJECTIVES__FIRST_TOKEN": '{"p95": "2s"}',
+            "MODEL_SIDECAR_OBJECTIVES__SUCCESS_RATIO": "0.99",
+            "MODEL_SIDECAR_VERDICT__MISSES": "5",
+            "MODEL_SIDECAR_VERDICT__BLIND_AFTER": "5m",
         },
     )
 
@@ -376,6 +385,8 @@ def test_everything_a_file_sets_a_variable_can_set() -> None:
     assert settings.checks.image is not None
     assert settings.checks.image.width == 512
     assert settings.server.enabled is False
+    assert (settings.objectives.first_token, settings.objectives.success_ratio) == ({"p95": 2.0}, 0.99)
+    assert (settings.verdict.misses, settings.verdict.blind_after) == (5, 300.0)
 
 
 def test_a_hundred_targets_are_ordinary(tmp_path: Path) -> None:
@@ -488,6 +499,50 @@ def test_a_server_of_its_own_port_stands_for_one_target_alone(tmp_path: Path) ->
     first, second = (target.server for target in settings.targets)
     assert (first.enabled, first.url, first.every) == (True, "https://a:8002", 30.0)
     assert (second.enabled, second.url, second.every) == (None, None, 30.0)
+
+
+def test_a_target_has_the_objectives_and_the_verdict_of_every_target_but_for_its_own(tmp_path: Path) -> None:
+    settings = typed(
+        tmp_path,
+        """
+        objectives: {first_token: {p50: 1s, p95: 2s}, success_ratio: 0.99, cpu_ratio: 0.8}
+        verdict: {misses: 4, blind_after: 5m}
+        targets:
+        - url: http://a
+        - url: http://b
+          objectives: {first_token: {p99.9: 4s}, success_ratio: none, tokens_per_second: 20}
+          verdict: {blind_after: 1m}
+        """,
+    )
+
+    first, second = settings.targets
+    assert (first.objectives, first.verdict) == (settings.objectives, settings.verdict)
+    assert (second.objectives.first_token, second.objectives.success_ratio) == ({"p99.9": 4.0}, None)
+    assert (second.objectives.tokens_per_second, second.objectives.cpu_ratio) == (20.0, 0.8)
+    assert (second.verdict.misses, second.verdict.blind_after) == (4, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("auto", None),
+        ("AUTO", None),
+        ("0", (0,)),
+        ("[1, '0']", (1, 0)),
+        ("GPU-1b1c7ab9-5fd9-7a0c-8f1c-0a1b2c3d4e5f", ("GPU-1b1c7ab9-5fd9-7a0c-8f1c-0a1b2c3d4e5f",)),
+        ("[MIG-GPU-1b1c7ab9/7/0, MIG-0a1b]", ("MIG-GPU-1b1c7ab9/7/0", "MIG-0a1b")),
+        ("[]", ()),
+    ],
+)
+def test_gpus_are_indexes_and_uuids_or_those_that_are_found(
+    tmp_path: Path, text: str, meant: tuple[int | str, ...] | None
+) -> None:
+    assert typed(tmp_path, f"targets: [{{url: 'http://a', gpus: {text}}}]").targets[0].gpus == meant
+
+
+@pytest.mark.parametrize("percentile", ["p1", "p50", "p99", "p99.9", "p99.999", "p99.09"])
+def test_a_percentile_is_named_as_it_is_typed(tmp_path: Path, percentile: str) -> None:
+    assert typed(tmp_path, f"objectives: {{duration: {{{percentile}: 2s}}}}").objectives.duration == {percentile: 2.0}
 
 
 def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:

@@ -116,8 +116,6 @@ def test_what_is_said_of_one_service_goes_with_no_list_of_several(tmp_path: Path
 
 LATER = (
     "targets_files: []",
-    "objectives: {}",
-    "verdict: {misses: 3}",
     "gpu: {devices: all}",
     "gpu: {medium: 15s}",
     "gpu: {slow: 5m}",
@@ -129,9 +127,6 @@ LATER = (
     "process: {unit: vllm.service}",
     "process: {pid_file: /run/vllm.pid}",
     "process: {cmdline: vllm}",
-    "targets: [{url: 'http://a', gpus: auto}]",
-    "targets: [{url: 'http://a', objectives: {}}]",
-    "targets: [{url: 'http://a', verdict: {}}]",
     "targets: [{url: 'http://a', process: {unit: x}}]",
 )
 
@@ -145,11 +140,11 @@ def test_what_is_not_built_yet_is_refused_as_known(tmp_path: Path, text: str) ->
 
 def test_a_variable_that_is_not_built_yet_is_refused_as_known() -> None:
     with pytest.raises(WrongSettings) as wrong:
-        load({}, file=None, environ={"MODEL_SIDECAR_VERDICT__MISSES": "3", "MODEL_SIDECAR_GPU__DEVICES": "all"})
+        load({}, file=None, environ={"MODEL_SIDECAR_PROCESS__UNIT": "x", "MODEL_SIDECAR_GPU__DEVICES": "all"})
 
     assert sorted(map(str, wrong.value.mistakes)) == [
         "MODEL_SIDECAR_GPU__DEVICES is known, but not in this version",
-        "MODEL_SIDECAR_VERDICT__MISSES is known, but not in this version",
+        "MODEL_SIDECAR_PROCESS__UNIT is known, but not in this version",
     ]
 
 
@@ -159,7 +154,7 @@ def test_every_mistake_is_told_once_and_in_the_order_of_the_file(tmp_path: Path)
         """
 targets:
 - url: http://a
-  gpus: auto
+  process: {unit: x}
 - url: http://b
   promt: {}
 prompt:
@@ -172,7 +167,7 @@ health: {every: 0}
     assert lines == [
         "MODEL_SIDECAR_GPU__EVRY is unknown, did you mean MODEL_SIDECAR_GPU__EVERY?",
         f'MODEL_SIDECAR_GPU__EVERY: gpu.every is "x", expected {DURATION}',
-        "sidecar.yml:4: targets[0].gpus is known, but not in this version",
+        "sidecar.yml:4: targets[0].process.unit is known, but not in this version",
         "sidecar.yml:6: targets[1].promt is unknown, did you mean prompt?",
         f'sidecar.yml:8: prompt.every is "often", expected auto or {DURATION}',
         f'sidecar.yml:9: health.every is "0", expected {DURATION}',

@@ -1,6 +1,7 @@
 """The settings as others read them: a table, a schema, and YAML."""
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -52,6 +53,11 @@ def test_what_is_printed_loads_as_the_same_settings(tmp_path: Path) -> None:
             daily_token_budget: 1000
             skip_when_waiting_above: 0.5
           server: {enabled: on, publish: none, url: 'http://c:8002'}
+          objectives: {first_token: {p99: 3s}, success_ratio: none, tokens_per_second: 0.5}
+          verdict: {misses: 10, blind_after: 90}
+          gpus: [0, GPU-a0b1, MIG-GPU-a0b1/7/0]
+        objectives: {duration: {p95: 2500ms, p99.9: 1m}, success_ratio: 0.99, gpu_memory_ratio: 1, cpu_ratio: 0.8}
+        verdict: {restart_allowance: 1h}
         checks: {json_schema: {type: object}, matches: "^a+$", ranked: [1, 0]}
         gpu: {enabled: off, library: /lib/libnvidia-ml.so.1}
         """,
@@ -82,6 +88,10 @@ def test_every_setting_is_in_the_reference_with_its_default_and_what_it_is_for()
     assert "targets[].api_key" not in rows
     assert "targets[].prompt.every" not in rows
     assert (rows["checks.image"].default, rows["server.publish"].default) == ("on", "gauges")
+    assert (rows["objectives.duration"].default, rows["objectives.success_ratio"].default) == ("{}", "none")
+    assert (rows["verdict.misses"].default, rows["verdict.blind_after"].default) == ("3", "10m")
+    assert rows["targets[].gpus"].default == "auto"
+    assert not {"targets[].objectives.duration", "targets[].verdict.misses"} & rows.keys()
     assert "prompt.cases[].checks" in rows
     assert "prompt.cases[].checks.canary" not in rows
 
@@ -137,6 +147,18 @@ def test_editors_are_told_of_checks() -> None:
     assert {"enum": ["none", "null", None]} in checks["number"]["anyOf"]
     assert {"type": "number"} in checks["number"]["anyOf"]
     assert set(checks["json"]) >= {"additionalProperties", "description"}
+
+
+def test_editors_are_told_of_percentiles_and_gpus() -> None:
+    sections = json.loads(json.dumps(schema()))["$defs"]
+
+    ((pattern, duration),) = sections["Objectives"]["properties"]["first_token"]["patternProperties"].items()
+    gpus = sections["Target"]["properties"]["gpus"]["anyOf"]
+    assert re.search(pattern, "p99.9")
+    assert not re.search(pattern, "p100")
+    assert {"exclusiveMinimum": 0, "type": "number"} in duration["anyOf"]
+    assert {"enum": ["auto", None]} in gpus
+    assert {"minimum": 0, "type": "integer"} in gpus[1]["items"]["anyOf"]
 
 
 def test_the_checks_that_can_be_set_are_those_there_are() -> None:
