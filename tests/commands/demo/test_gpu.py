@@ -1,0 +1,67 @@
+"""The simulated driver: what the real source of the GPUs makes of what it says."""
+
+import asyncio
+from collections.abc import Sequence
+
+from exporter.commands.demo.gpu import NAME, SimulatedDriver, Trouble
+from exporter.nvml import Respondent
+from exporter.reading import Reading
+from exporter.sources.gpu import Gpu, GpuIdentity, GpuPresence, Gpus
+from tests.nvml.driver import of
+
+
+def look(gpus: Gpus) -> Sequence[Reading]:
+    """What one look says."""
+
+    async def read() -> Sequence[Reading]:
+        return [reading async for readings in gpus.read() for reading in readings]
+
+    return asyncio.run(read())
+
+
+def test_every_gpu_is_named_as_simulated() -> None:
+    readings = tuple(look(Gpus(SimulatedDriver())))
+
+    assert [identity.name for identity in of(GpuIdentity, readings)] == [NAME, NAME]
+    assert NAME.startswith("Simulated")
+
+
+def test_no_part_of_what_a_gpu_does_is_missing_but_what_such_a_board_lacks() -> None:
+    board, _ = of(Gpu, tuple(look(Gpus(SimulatedDriver()))))
+
+    lacking = {name for name in Gpu.__slots__ if getattr(board, name) in (None, {})}
+
+    assert {"encoder_utilization_ratio", "decoder_utilization_ratio", "process_memory_bytes"} >= lacking
+
+
+def test_its_energy_only_grows() -> None:
+    gpus = Gpus(SimulatedDriver())
+
+    energy = [of(Gpu, tuple(look(gpus)))[0].energy_joules or 0.0 for _ in range(3)]
+
+    assert energy == sorted(energy)
+
+
+def test_a_lost_gpu_comes_back_once_nothing_is_wrong() -> None:
+    driver = SimulatedDriver()
+    gpus = Gpus(driver)
+    seen = []
+    for trouble in (Trouble.NONE, Trouble.LOST, Trouble.NONE):
+        driver.befalls(trouble)
+
+        seen.append({gpu.gpu: gpu.up for gpu in of(GpuPresence, tuple(look(gpus)))})
+
+    assert seen == [{"0": True, "1": True}, {"0": True, "1": False}, {"0": True, "1": True}]
+
+
+def test_an_xid_is_told_once() -> None:
+    driver = SimulatedDriver()
+    driver.befalls(Trouble.XID)
+
+    told = [Respondent(driver).numbers("nvmlEventSetWait_v2").get("eventData") for _ in range(2)]
+
+    assert told == [79, None]
+
+
+def test_a_function_that_is_not_simulated_is_not_answered() -> None:
+    assert Respondent(SimulatedDriver()).number("nvmlDeviceGetKettles") is None
