@@ -16,7 +16,10 @@ from typing import NoReturn
 import uvloop
 
 from exporter import __version__, app, log
-from exporter.commands import baseline, check, config, demo, reference
+from exporter.commands import baseline, check, config, reference
+from exporter.commands.demo import scenarios, stage
+from exporter.commands.demo.gpu import SimulatedDriver
+from exporter.nvml import Door
 from exporter.settings import Settings, WrongSettings, load
 from exporter.web import Unbound, bind
 
@@ -93,15 +96,26 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def run_demo(arguments: Sequence[str]) -> int:
-    """Watch a scripted model that runs in this process."""
-    given = _parser("model-sidecar demo", "Watches a scripted model, to show everything with no model.").parsed(
-        arguments
-    )
-    given.name = given.name or "demo"
-    listening = demo.listening()
-    flags = {**demo.SETTINGS, **_flags(given, demo.url(listening))}
+    """Watch a scripted model and simulated GPUs."""
+    parser = _parser("model-sidecar demo", "Shows everything with no model and no GPU: both are simulated.")
+    parser.add_argument("--scenario", type=_scenario, default=scenarios.DEFAULT, metavar="NAME",
+                        help=f"What is to be seen; {scenarios.DEFAULT} by default.")  # fmt: skip
+    parser.epilog = f"Scenarios:\n{scenarios.described()}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    given = parser.parsed(arguments)
+    port, driver = stage.reserved(), SimulatedDriver()
+    flags = {**stage.SETTINGS, **_flags(given), "targets": [stage.target(port, given.name or "demo")]}
     settings = load(flags, file=given.file, environ=os.environ)
-    return _serve(settings, demo.model(listening))
+    return _serve(settings, stage.played(given.scenario, port, driver), driver)
+
+
+def _scenario(typed: str) -> str:
+    names = [*scenarios.SCENARIOS, scenarios.TOUR]
+    if typed not in names:
+        near = get_close_matches(typed, names, 1)
+        meant = f"did you mean {near[0]}?" if near else f"only {', '.join(names)}"
+        raise argparse.ArgumentTypeError(f"{typed} is no scenario, {meant}")
+    return typed
 
 
 def run_check(arguments: Sequence[str]) -> int:
@@ -150,7 +164,7 @@ def run_config(arguments: Sequence[str]) -> int:
 
 def run_reference(arguments: Sequence[str]) -> int:
     """Put the tables of engines, settings and metrics into a file between their marks."""
-    parser = _Parser(prog="model-sidecar reference", description="Writes the tables of engines, settings and metrics.")
+    parser = _Parser(prog="model-sidecar reference", description="Writes tables and rules anew.")
     parser.add_argument("file", type=Path)
     file = parser.parsed(arguments).file
     if not file.is_file():
@@ -183,7 +197,7 @@ def main() -> int:
     return WRONG
 
 
-def _serve(settings: Settings, beside: AbstractAsyncContextManager[object]) -> int:
+def _serve(settings: Settings, beside: AbstractAsyncContextManager[object], nvml: Door | None = None) -> int:
     sys.setswitchinterval(TURN)
     log.configure(settings.log.level, settings.log.format)
     sockets = bind(settings.web.listen_address)
@@ -204,7 +218,7 @@ def _serve(settings: Settings, beside: AbstractAsyncContextManager[object]) -> i
             # Not the loop's own handlers, which wait while the loop is busy.
             signal.signal(sign, told_to_stop)
         async with beside:
-            await app.run(settings, sockets, stop)
+            await app.run(settings, sockets, stop, nvml)
 
     uvloop.run(life())
     _leave()

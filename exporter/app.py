@@ -3,21 +3,23 @@
 import asyncio
 import logging
 import socket
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from types import ModuleType
 
-from exporter import __version__, engines, watch
-from exporter.exposition import Catalog, Exposition
+from exporter import __version__, assessor, engines, objectives, watch
+from exporter.assessor import Assessor, Surroundings, look_around_for_ever
+from exporter.exposition import Catalog
 from exporter.lookup import Neighbours
-from exporter.page import page
+from exporter.nvml import Door, Nvml
 from exporter.reading import Reading, Reason
+from exporter.routes import routes
 from exporter.settings import Settings
-from exporter.site import Site, health_of, process_of, prompt_of
+from exporter.site import Site, health_of, objectives_of, process_of, prompt_of, rules_of
 from exporter.sources import gpu, health, host, itself, process, prompt, server
 from exporter.watch import COMMON, Clock, Watch
-from exporter.web import Request, Response, Route, Server, compressed, plain
+from exporter.web import Server
 
 log = logging.getLogger(__name__)
 
@@ -64,21 +66,21 @@ def _process_watch(site: Site, settings: Settings) -> Watch | None:
     return Watch(process_of(site).read, clock, source="process", target=site.target.name, reasons=LOCAL)
 
 
-def _gpu_watch(settings: Settings) -> Watch | None:
+def _gpu_watch(settings: Settings, nvml: Door) -> Watch | None:
     if not settings.gpu.enabled:
         return None
     clock = Clock(every=lambda: settings.gpu.every, timeout=LONGEST_POLL)
-    return Watch(gpu.Gpus(settings.gpu.library).read, clock, source="gpu", reasons=gpu.REASONS)
+    return Watch(gpu.Gpus(nvml).read, clock, source="gpu", reasons=gpu.REASONS)
 
 
-def _host_watch(settings: Settings) -> Watch | None:
+def _host_watch(settings: Settings, _nvml: Door) -> Watch | None:
     if not settings.host.enabled:
         return None
     clock = Clock(every=lambda: settings.host.every, timeout=LONGEST_POLL)
     return Watch(host.Hosts(settings.host.paths).read, clock, source="host", reasons=LOCAL)
 
 
-SOURCES: Mapping[ModuleType, Callable[[Settings], Watch | None]] = {gpu: _gpu_watch, host: _host_watch}
+SOURCES: Mapping[ModuleType, Callable[[Settings, Door], Watch | None]] = {gpu: _gpu_watch, host: _host_watch}
 """What is read once, whatever is served here."""
 
 SOURCES_OF_A_TARGET: Mapping[ModuleType, Callable[[Site, Settings], Watch | None]] = {
@@ -96,7 +98,9 @@ def _kinds(module: ModuleType) -> Iterator[type[Reading]]:
             yield each
 
 
-CATALOG = Catalog(tuple(chain.from_iterable(map(_kinds, (*SOURCES_OF_A_TARGET, *SOURCES, watch, itself)))))
+CATALOG = Catalog(
+    tuple(chain.from_iterable(map(_kinds, (assessor, *SOURCES_OF_A_TARGET, objectives, *SOURCES, watch, itself))))
+)
 """Every reading that the sources declare, in the order in which the page tells them."""
 
 
@@ -108,64 +112,78 @@ def sites(settings: Settings) -> Sequence[Site]:
     ]
 
 
-def watches(settings: Settings, targets: Iterable[Site]) -> Iterator[Watch]:
+def watches(settings: Settings, targets: Iterable[Site], nvml: Door | None = None) -> Iterator[Watch]:
     """A watch for everything that these settings have read."""
     for watch_of_all in SOURCES.values():
-        if watching := watch_of_all(settings):
+        if watching := watch_of_all(settings, nvml or Nvml(settings.gpu.library)):
             yield watching
     for site in targets:
-        for watch_of_one in SOURCES_OF_A_TARGET.values():
-            if watching := watch_of_one(site, settings):
-                yield watching
+        yield from watches_of(site, settings)
 
 
-async def run(settings: Settings, sockets: Sequence[socket.socket], stop: asyncio.Event) -> None:
-    """Watch and serve until told to stop; listening ends first."""
+def watches_of(site: Site, settings: Settings) -> Iterator[Watch]:
+    """A watch for everything that these settings have read of one service."""
+    for watch_of_one in SOURCES_OF_A_TARGET.values():
+        if watching := watch_of_one(site, settings):
+            yield watching
+
+
+def assessors(targets: Iterable[Site], watching: Iterable[Watch], late: Callable[[float], bool]) -> Iterator[Assessor]:
+    """Who judges each service, by what its own watches and those of its GPUs say."""
+    of_target: dict[str, list[Watch]] = {}
+    for each in watching:
+        of_target.setdefault(each.collection.target, []).append(each)
+    for site in targets:
+        around = Surroundings(
+            prompts=site.target.prompt.enabled is not False,
+            gpus=partial(_gpus_of, site, of_target.get("", ())),
+            late=late,
+        )
+        own = of_target.get(site.target.name, [])
+        yield Assessor(own, rules_of(site), target=site.target.name, around=around)
+
+
+def _gpus_of(site: Site, of_all: Iterable[Watch]) -> Sequence[gpu.Gpu]:
+    wanted = set(map(str, site.target.gpus or ()))
+    if not wanted:
+        return ()
+    readings = chain(*(each.latest for each in of_all))
+    return tuple(each for each in readings if isinstance(each, gpu.Gpu) and wanted & {each.gpu, each.uuid})
+
+
+async def run(
+    settings: Settings, sockets: Sequence[socket.socket], stop: asyncio.Event, nvml: Door | None = None
+) -> None:
+    """Watch and serve until told to stop; listening ends first. The GPUs' driver is the machine's, unless given."""
     targets = sites(settings)
-    watching = tuple(watches(settings, targets))
+    watching = tuple(watches(settings, targets, nvml))
     pulse = itself.Pulse(
         version=__version__,
         targets=len(targets),
         requests=lambda: serving.requests,
         dropped=lambda: {"server": sum(site.server.figures.dropped for site in targets)},
     )
+    judging = tuple(assessors(targets, watching, pulse.late))
+    wanted = tuple(map(objectives_of, targets))
 
     def snapshot() -> tuple[Reading, ...]:
-        return tuple(chain(*(each.latest for each in watching), pulse.latest))
+        judged = (each.latest for each in judging)
+        read = (each.latest for each in watching)
+        return tuple(chain(*judged, wanted, *read, pulse.latest))
 
-    serving = Server(_routes(snapshot), sockets)
+    serving = Server(routes(CATALOG, snapshot), sockets)
     serving.start()
     _greet(settings, sockets)
     try:
         async with asyncio.TaskGroup() as group:
-            running = [group.create_task(each.run()) for each in watching]
-            running.append(group.create_task(pulse.run()))
+            lives = [*(each.run() for each in watching), *(each.run() for each in judging), pulse.run()]
+            running = [group.create_task(life) for life in (*lives, look_around_for_ever(judging))]
             await stop.wait()
             serving.stop()
             for task in running:
                 task.cancel()
     finally:
         serving.stop()
-
-
-def _routes(snapshot: Callable[[], tuple[Reading, ...]]) -> Mapping[str, Route]:
-    exposition = Exposition(CATALOG, snapshot)
-
-    def metrics(request: Request) -> Response:
-        body, content_type = exposition.page(request.headers.get("accept", ""))
-        return compressed(request, Response(headers={"content-type": content_type, "vary": "accept"}, body=body))
-
-    def status(request: Request) -> Response:
-        links = {"metrics": "/metrics", "healthy": "/-/healthy", "ready": "/-/ready"}
-        body = page(snapshot(), now=time.time(), links=links)
-        return compressed(request, Response(headers={"content-type": "text/html; charset=utf-8"}, body=body))
-
-    return {
-        "/metrics": metrics,
-        "/": status,
-        "/-/healthy": lambda _request: plain(200, "model-sidecar is healthy."),
-        "/-/ready": lambda _request: plain(200, "model-sidecar is ready."),
-    }
 
 
 def _greet(settings: Settings, sockets: Sequence[socket.socket]) -> None:

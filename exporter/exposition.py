@@ -125,7 +125,7 @@ class Catalog:
     def lines(self, reading: Reading) -> Sequence[str]:
         """The samples of one reading, metric by metric."""
         columns = self.columns[type(reading)]
-        pairs = _pairs(reading, columns[0].labels)
+        pairs = _pairs(reading, columns[0].labels if columns else ())
         return [column.lines(reading, pairs) for column in columns]
 
     def reference(self) -> Iterator[Entry]:

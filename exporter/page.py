@@ -143,7 +143,8 @@ class Kind:
         section = next(title for title, subject in SUBJECTS.items() if set(subject) <= set(labels))
         apart = [label for label in labels if label not in SUBJECTS[section]]
         # The labels of an info are what it says; its constant 1 says nothing.
-        told = [*(apart if INFO in declared else ()), *(name for name in declared if name not in (*labels, INFO))]
+        shown = [name for name, declaration in declared.items() if _is_shown(declaration) and name != INFO]
+        told = [*(apart if INFO in declared else ()), *shown]
         telling = [name for name in told if _is_single(declared[name])][:TELLING]
         columns = [
             Column(
@@ -168,6 +169,10 @@ class Kind:
             value = getattr(reading, column.field)
             said = ("" if column.field in self.apart else apart, _text(column.field, value, now))
             yield Fact(column=column, look=_look(column.field, value), said=(said,))
+
+
+def _is_shown(declaration: Declaration) -> bool:
+    return declaration.shown if isinstance(declaration, Note) else not isinstance(declaration, Label)
 
 
 def _is_single(declaration: Declaration) -> bool:
@@ -270,8 +275,6 @@ def _text(name: str, value: object, now: float) -> str:
             text = f"{_measured(name, total / sum(counts))} mean of {sum(counts)}" if any(counts) else ""
         case Mapping():
             text = _listed(list(_entries(name, value, now)))
-        case BaseException(args=args):
-            text = ": ".join(str(part) for part in args if part)
         case _:
             text = str(value)
     return text

@@ -40,9 +40,11 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A field for the page and the command line alone; it has no metric."""
+    """A field for the page, the command line and the verdict; it has no metric."""
 
     help: str
+    shown: bool = True
+    """Whether a person is to read it, rather than the verdict alone."""
 
 
 Declaration = Label | Gauge | Counter | Histogram | Note

@@ -18,6 +18,7 @@ from exporter.checks.judge import Checks
 from exporter.checks.numbers import Range
 from exporter.clock import Transport
 from exporter.lookup import Neighbours
+from exporter.objectives import Objectives
 from exporter.pace import Pace
 from exporter.protocols import PROTOCOLS
 from exporter.response import origin
@@ -25,6 +26,7 @@ from exporter.settings import Case, Target, Tls
 from exporter.settings import Checks as CheckSettings
 from exporter.settings import Prompt as PromptSettings
 from exporter.sources import health, process, prompt, server
+from exporter.standing import Rules
 from exporter.wire import Prompt, Recognition
 
 DEFAULT_HEALTH_PATH = "/health"
@@ -179,7 +181,7 @@ def prompt_of(site: Site) -> prompt.Prompting:
     )
     lookout = prompt.Lookout(
         recognise=site.known.look,
-        skip=partial(engines.skipped, site.client, site.headers),
+        look=partial(engines.sight, site.client, site.headers),
         waiting=lambda: site.server.waiting,
     )
     return prompt.Prompting(site.client, asking, lookout, target=site.target.name)
@@ -245,3 +247,36 @@ def process_of(site: Site) -> process.ServiceProcess:
     url, asked = httpx.URL(site.target.url), site.target.process
     listening = None if asked is None else asked.port or url.port or {"http": 80, "https": 443}[url.scheme]
     return process.ServiceProcess(target=site.target.name, host=url.host, port=listening, neighbours=site.neighbours)
+
+
+def objectives_of(site: Site) -> Objectives:
+    """What is wanted of one target."""
+    wanted = site.target.objectives
+    return Objectives(
+        target=site.target.name,
+        first_token_seconds=wanted.first_token,
+        duration_seconds=wanted.duration,
+        tokens_per_second=wanted.tokens_per_second,
+        success_ratio=wanted.success_ratio,
+        gpu_memory_ratio=wanted.gpu_memory_ratio,
+        cpu_ratio=wanted.cpu_ratio,
+        memory_ratio=wanted.memory_ratio,
+    )
+
+
+def rules_of(site: Site) -> Rules:
+    """By which rules one target is judged."""
+    asked = site.target
+    return Rules(
+        misses=asked.verdict.misses,
+        blind_after=asked.verdict.blind_after,
+        prefill_grace=asked.verdict.prefill_grace,
+        startup_allowance=asked.verdict.startup_allowance,
+        restart_allowance=asked.verdict.restart_allowance,
+        timeout=asked.prompt.timeout,
+        stall=asked.prompt.stall_timeout,
+        health_every=asked.health.every,
+        look_every=asked.server.every,
+        waiting_above=asked.prompt.skip_when_waiting_above,
+        tokens_per_second=asked.objectives.tokens_per_second,
+    )

@@ -68,6 +68,8 @@ class Watch:
         self.read = read
         self.clock = clock
         self.latest: tuple[Reading, ...] = ()
+        self.then: Callable[[], None] = _nothing
+        """What is to be done once something was said."""
         self.collection = Collection(source=source, target=target, failures=dict.fromkeys(reasons, 0))
         self._said: Sequence[Reading] = ()
         self._trouble: Reason | None = None
@@ -103,6 +105,7 @@ class Watch:
     def _say(self, readings: Sequence[Reading]) -> None:
         self._said = readings
         self.latest = (*readings, self.collection)
+        self.then()
 
     def _tell(self, trouble: Reason | None, error: Exception | None = None) -> None:
         if trouble is self._trouble:
@@ -115,6 +118,10 @@ class Watch:
         if trouble is Reason.ERROR:
             log.debug("the failure in full", exc_info=error, extra=who)
         self._trouble = trouble
+
+
+def _nothing() -> None:
+    pass
 
 
 def reason_of(error: Exception) -> Reason:

@@ -255,6 +255,21 @@ class Answer:
         return not (self.text.strip() or self.thought or self.vectors or self.scores or self.images)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one attempt at a service ended; times are the loop's, in seconds."""
+
+    failed: Failed | None = None
+    began: float
+    ended: float
+    quiet: float | None = None
+    """Seconds from its last token to its end; None where no token came."""
+    tokens_per_second: float | None = None
+
+    def __str__(self) -> str:
+        return "answered" if self.failed is None else str(self.failed)
+
+
 Protocol = Callable[[httpx.AsyncClient, Prompt], AsyncGenerator[Delta, None]]
 """Asks once; ends when the answer is complete, raises Failed or a transport's error when it cannot be."""
 
@@ -288,3 +303,15 @@ class Recognition:
     """Where it is asked, if elsewhere than in the protocol's own place."""
     fields: Mapping[str, Json] = field(default_factory=dict, compare=False)
     """Further fields of a request, which switch thinking off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What is seen of a service just before it is asked."""
+
+    skip: str | None = None
+    """Why it is not to be asked now; None where nothing is seen against it."""
+    fields: Mapping[str, Json] = field(default_factory=dict)
+    """What the request has to carry for it to change nothing about the model."""
+    until: float | None = None
+    """When the model is unloaded unless somebody uses it before, by the service's clock; None where it is not."""

@@ -48,6 +48,18 @@ class Page:
         """The values with this name by one label, those that are not 0."""
         return {it.labels[label]: it.value for it in self.samples(name, **labels) if it.value}
 
+    def failures(self, target: str) -> dict[str, float]:
+        """How many prompts to this service had no valid answer, by the reason."""
+        return self.by("reason", "model_probe_failures_total", target=target)
+
+    def failed(self, target: str) -> float:
+        """How many prompts had none."""
+        return sum(self.failures(target).values())
+
+    def succeeded(self, target: str) -> float:
+        """How many prompts had a valid answer."""
+        return (self.value("model_probe_attempts_total", target=target) or 0) - self.failed(target)
+
     def about(self, target: str) -> list[str]:
         """Every line of the page about one service."""
         return [line for line in self.text.splitlines() if f'target="{target}"' in line]

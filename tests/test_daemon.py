@@ -16,6 +16,7 @@ from exporter.lookup import Lookup
 from exporter.protocols import PROTOCOLS
 from exporter.reading import Reason
 from exporter.sources.prompt import SKIPS
+from exporter.standing import Evidence, State
 from exporter.wire import Failure
 from tests.daemon import Daemon, Page, ended, started
 from tests.hostile import ELSEWHERE, redirecting
@@ -212,6 +213,8 @@ CLOSED: Mapping[str, set[str]] = {
     "engine": {"unknown"},
     "protocol": {*PROTOCOLS},
     "model": {"tiny"},
+    "state": {*State},
+    "evidence": {*Evidence},
 }
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -14,15 +13,12 @@ import pytest
 import yaml
 
 from tests.daemon import PATIENCE, ROOT, Page, started
+from tests.services.pythons import MISSING, PYTHONS, free_port, python_with
+
+if not PYTHONS:
+    pytest.skip(MISSING, allow_module_level=True)
 
 GUIDES = ROOT / "tests" / "services" / "guides"
-PYTHONS = [python for python in os.environ.get("GUIDES_PYTHON", "").split(":") if python]
-if not PYTHONS:
-    reason = (
-        "GUIDES_PYTHON names no Pythons, with colons between them, that have gradio, flask or fastapi to be watched"
-    )
-    pytest.skip(reason, allow_module_level=True)
-
 QUICKLY = {
     "prompt": {"every": "200ms", "jitter": 0},
     "health": {"every": "1s"},
@@ -31,20 +27,6 @@ QUICKLY = {
     "gpu": {"enabled": False},
 }
 MOST_LINES = 15
-
-
-def python_with(*packages: str) -> str:
-    """The first Python of GUIDES_PYTHON that has all these packages."""
-    missing = f"import sys, importlib.util as it; sys.exit(not all(map(it.find_spec, {packages})))"
-    for python in PYTHONS:
-        if subprocess.run([python, "-c", missing], check=False, timeout=PATIENCE).returncode == 0:
-            return python
-    pytest.skip(f"no Python that GUIDES_PYTHON names, a list with colons, has {', '.join(packages)}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextmanager
@@ -98,21 +80,6 @@ def configured(name: str, ports: Mapping[int, int]) -> dict[str, object]:
     return {**config, **QUICKLY}
 
 
-def succeeded(page: Page, target: str) -> float:
-    """How many prompts had a valid answer."""
-    return (page.value("model_probe_attempts_total", target=target) or 0) - failed(page, target)
-
-
-def failed(page: Page, target: str) -> float:
-    """How many prompts had none."""
-    return sum(failures(page, target).values())
-
-
-def failures(page: Page, target: str) -> Mapping[str, float]:
-    """How many prompts had no valid answer, by the reason."""
-    return page.by("reason", "model_probe_failures_total", target=target)
-
-
 @pytest.mark.parametrize("name", ["chat", "address", "image"])
 def test_a_configuration_that_does_all_is_short(name: str) -> None:
     lines = in_readme(name).splitlines()
@@ -142,7 +109,7 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Page:
 def test_the_chat_answers_as_it_should(chat: Page) -> None:
     assert chat.value("model_probe_up", target="chat") == 1
     assert chat.value("model_health_up", target="chat") == 1
-    assert not failures(chat, "chat")
+    assert not chat.failures("chat")
 
 
 def test_the_chat_thinks_first_and_its_answer_is_timed_apart(chat: Page) -> None:
@@ -188,14 +155,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Page]:
         daemon = stack.enter_context(started(folder, configured("address", {5000: port})))
         well = daemon.until(
             lambda page: (
-                succeeded(page, "address") >= 10
+                page.succeeded("address") >= 10
                 and page.value("model_processes", target="address") == 5
                 and bool(page.samples("model_health_value", target="address"))
             )
         )
         breaking.touch()
         broken = daemon.until(
-            lambda page: failed(page, "address") >= 3 and succeeded(page, "address") > 2 * failed(page, "address")
+            lambda page: page.failed("address") >= 3 and page.succeeded("address") > 2 * page.failed("address")
         )
         return well, broken
 
@@ -214,7 +181,7 @@ def test_the_parser_parses(address: tuple[Page, Page]) -> None:
 
     assert well.value("model_probe_up", target="address") == 1
     assert well.value("model_health_up", target="address") == 1
-    assert not failures(well, "address")
+    assert not well.failures("address")
 
 
 def test_all_of_the_parsers_workers_are_one_service_with_one_queue(address: tuple[Page, Page]) -> None:
@@ -227,9 +194,9 @@ def test_all_of_the_parsers_workers_are_one_service_with_one_queue(address: tupl
 def test_one_broken_worker_of_four_shows_while_health_says_active(address: tuple[Page, Page]) -> None:
     _, broken = address
 
-    assert failures(broken, "address").keys() == {"status_5xx"}
-    assert failed(broken, "address") >= 3
-    assert succeeded(broken, "address") > failed(broken, "address")
+    assert broken.failures("address").keys() == {"status_5xx"}
+    assert broken.failed("address") >= 3
+    assert broken.succeeded("address") > broken.failed("address")
     assert broken.value("model_health_up", target="address") == 1
 
 
@@ -246,14 +213,14 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Page]:
         daemon = stack.enter_context(started(folder, configured("image", {8000: port})))
         well = daemon.until(
             lambda page: (
-                failed(page, "image") >= 1
-                and succeeded(page, "image") >= 10
+                page.failed("image") >= 1
+                and page.succeeded("image") >= 10
                 and page.value("model_probe_up", target="image") == 1
                 and bool(page.samples("model_server_requests_total", handler="/generate"))
             )
         )
         black.touch()
-        daemon.until(lambda page: failed(page, "image") >= failed(well, "image") + 5)
+        daemon.until(lambda page: page.failed("image") >= well.failed("image") + 5)
         return well, daemon.scrape()
 
 
@@ -261,17 +228,17 @@ def test_the_image_is_drawn_and_looked_at(image: tuple[Page, Page]) -> None:
     well, blackened = image
 
     assert well.value("model_probe_up", target="image") == 1
-    assert succeeded(well, "image") >= 10
+    assert well.succeeded("image") >= 10
     assert blackened.value("model_probe_up", target="image") == 0
-    assert failed(blackened, "image") >= failed(well, "image") + 5
+    assert blackened.failed("image") >= well.failed("image") + 5
 
 
 def test_an_error_that_claims_success_is_a_failure(image: tuple[Page, Page]) -> None:
     well, _ = image
     by_status = well.by("status", "model_server_requests_total", target="image", handler="/generate")
 
-    assert failures(well, "image").keys() == {"unexpected"}
-    assert succeeded(well, "image") > failed(well, "image")
+    assert well.failures("image").keys() == {"unexpected"}
+    assert well.succeeded("image") > well.failed("image")
     assert by_status.keys() == {"2xx"}
 
 

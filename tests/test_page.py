@@ -8,9 +8,14 @@ import pytest
 from exporter.page import page
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Note, Reading
 from exporter.watch import Collection
+from exporter.wire import Failed, Failure, Outcome
 
 NOW = 1_800_000_000.0
 VOID = {"meta"}
+
+
+def ended(failed: Failed) -> Outcome:
+    return Outcome(failed=failed, began=0.0, ended=1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +31,8 @@ class Answers(Reading):
     failures: Annotated[Mapping[str, int], Counter("Not answered.", by="reason")] = field(default_factory=dict)
     state: Annotated[Mapping[str, bool], Gauge("What is so.", by="state")] = field(default_factory=dict)
     duration_seconds: Annotated[Distribution | None, Histogram("How long.")] = None
-    last_failure: Annotated[Exception | None, Note("Why.")] = None
+    last: Annotated[Outcome | None, Note("Why.")] = None
+    asking: Annotated[bool, Note("For the verdict.", shown=False)] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +166,9 @@ def test_a_help_text_is_the_tooltip_of_its_column() -> None:
 
 
 def test_a_note_is_in_the_table_however_late_it_is_declared() -> None:
-    shown = seen(Answers(target="chat", up=False, last_failure=OSError("refused", "port 8000")))
+    shown = seen(Answers(target="chat", up=False, last=ended(Failed(Failure.REFUSED, "port 8000"))))
 
-    assert shown.rows[-1] == ["chat", "down", "refused: port 8000"]
+    assert shown.rows[-1] == ["chat", "down", "refused (port 8000)"]
 
 
 def test_what_is_not_known_of_one_service_leaves_its_cell_empty() -> None:
@@ -248,11 +254,15 @@ def test_links_lead_where_they_say() -> None:
 
 
 def test_whatever_a_service_says_is_text() -> None:
-    plain = seen(Service(target="a", engine="b"), Answers(target="a", last_failure=OSError("c")), links={"d": "e"})
+    plain = seen(
+        Service(target="a", engine="b"), Answers(target="a", last=ended(Failed(Failure.EMPTY, "c"))), links={"d": "e"}
+    )
 
     evil = '"><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\ud800'
     shown = seen(
-        Service(target=evil, engine=evil), Answers(target=evil, last_failure=OSError(evil)), links={evil: evil}
+        Service(target=evil, engine=evil),
+        Answers(target=evil, last=ended(Failed(Failure.EMPTY, evil))),
+        links={evil: evil},
     )
 
     assert [tag for tag, _ in shown.elements] == [tag for tag, _ in plain.elements]

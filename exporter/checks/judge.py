@@ -18,7 +18,7 @@ from exporter.paths import Json
 from exporter.threads import apart
 from exporter.wire import Answer, Failed, Failure, Usage
 
-LONGEST = 10.0
+LONGEST = 30.0  # A process is started first, which takes long on a host that has no time for us.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Checks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Judgement:
     """What the checks say of an answer; None where they cannot tell."""
 
     failed: Failed | None = None
@@ -66,21 +66,21 @@ class Verdict:
     """Whether the canary's sum was."""
 
     def settled(self, trust: Trust, canary: Canary) -> Self:
-        """This verdict once it is known how far to trust the model's sums, this one's among them."""
+        """This judgement once it is known how far to trust the model's sums, this one's among them."""
         if self.failed is not None or self.right is not False or not trust.condemns(canary):
             return self
         return replace(self, failed=Failed(Failure.UNEXPECTED, "a sum that is wrong"))
 
 
-async def judge(answer: Answer, usage: Usage, checks: Checks, canary: Sum | None = None) -> Verdict:
-    """The verdict on an answer, and on the sum where one was asked for, which alone fails nothing.
+async def judge(answer: Answer, usage: Usage, checks: Checks, canary: Sum | None = None) -> Judgement:
+    """The judgement on an answer, and on the sum where one was asked for, which alone fails nothing.
 
-    Images and schemas are looked at in a process of their own, which is given 10 seconds.
+    Images and schemas are looked at in a process of their own, which is given 30 seconds.
     """
     said = spoken(answer)
     close = similarity(answer.vectors[0], checks.golden) if answer.vectors else None
     failed = next(_faults(answer, usage, checks, close), None)
-    return Verdict(
+    return Judgement(
         failed=failed or await _failed_apart(answer, checks),
         logprob=_mean(answer.logprobs),
         similarity=close,

@@ -1,20 +1,25 @@
 """Asks services once, and tells a person what was found and what to try."""
 
 import json
+import math
 import sys
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import yaml
 
-from exporter.lookup import Neighbours
+from exporter.app import sites, watches_of
+from exporter.assessor import Assessor, Surroundings
 from exporter.reading import Reading
 from exporter.settings import Settings, Target
-from exporter.site import Site, health_of, prompt_of
+from exporter.site import Site, rules_of
 from exporter.sources.health import Health
 from exporter.sources.prompt import Answers, Service
-from exporter.wire import NOBODY, Failed, Failure
+from exporter.standing import State
+from exporter.watch import Watch
+from exporter.wire import NOBODY, Failed, Failure, Outcome
+from exporter.words import TRIES, said
 
 ADVICE: Mapping[Failure, str] = {
     Failure.REFUSED: "nothing listens there: is the server started, and is the port the right one?",
@@ -44,6 +49,9 @@ ADVICE: Mapping[Failure, str] = {
 }
 """What to try, for every way in which a service can fail."""
 
+BEFORE = ("health", "process", "server")
+AFTER = ("prompt", "process", "server")
+
 R = TypeVar("R", bound=Reading)
 
 
@@ -54,6 +62,9 @@ class Report:
     target: str
     url: str
     ok: bool
+    state: str
+    state_evidence: Sequence[str]
+    verdict: str
     reachable: bool | None
     engine: str
     evidence: str | None
@@ -77,8 +88,7 @@ async def check(settings: Settings, *, as_json: bool) -> int:
     if not settings.targets:
         sys.stderr.write("model-sidecar: no service to ask: give its URL, or a configuration with targets\n")
         return 2
-    neighbours = Neighbours()
-    reports = [await _report(Site(target, neighbours)) for target in settings.targets]
+    reports = [await _report(site, settings) for site in sites(settings)]
     if as_json:
         told = json.dumps([asdict(report) for report in reports], indent=2)
     else:
@@ -87,18 +97,27 @@ async def check(settings: Settings, *, as_json: bool) -> int:
     return 0 if all(report.ok for report in reports) else 1
 
 
-async def _report(site: Site) -> Report:
+async def _report(site: Site, settings: Settings) -> Report:
     target = site.target
-    told = [*await _last(health_of(site).read())] if target.health.enabled else []
-    told += await _last(prompt_of(site).read()) if target.prompt.enabled is not False else []
+    watched, assessor = _once(site, settings)
+    # What tells of progress is looked at before the prompt and after it, and judged together with it.
+    for sources in (BEFORE, AFTER):
+        for source in sources:
+            if source in watched:
+                await watched[source].once()
+        assessor.look()
+    told = [reading for watch in watched.values() for reading in watch.latest]
     health = _of(Health, told) or Health(target=target.name)
     answers = _of(Answers, told) or Answers(target=target.name, interval_seconds=0)
     service = _of(Service, told) or Service(target=target.name)
-    failures = [failure for failure in (health.last_failure, answers.last_failure) if failure is not None]
+    failures = [last.failed for last in (health.last, answers.last) if last is not None and last.failed is not None]
     return Report(
         target=target.name,
         url=target.url,
         ok=not failures,
+        state=assessor.standing.state,
+        state_evidence=sorted(assessor.standing.evidence),
+        verdict=said(assessor.standing),
         reachable=_reachable(health, answers, failures),
         engine=" ".join(filter(None, [service.engine, service.version])),
         evidence=service.evidence or None,
@@ -106,16 +125,24 @@ async def _report(site: Site) -> Report:
         model=service.model or None,
         health_ok=health.up,
         health_seconds=health.last_duration_seconds,
-        health_failure=_said(health.last_failure),
+        health_failure=_said(health.last),
         answer_ok=answers.up,
-        answer_failure=_said(answers.last_failure),
+        answer_failure=_said(answers.last),
         first_token_seconds=answers.last_first_token_seconds,
         duration_seconds=answers.last_duration_seconds,
         output_tokens=answers.output_tokens,
         tokens_per_second=answers.tokens_per_second,
-        advice=tuple(_advice(failures, service)),
+        advice=tuple(_advice(failures, service, assessor.standing.state)),
         configuration=_configuration(target, service),
     )
+
+
+def _once(site: Site, settings: Settings) -> tuple[Mapping[str, Watch], Assessor]:
+    """The watches of a service, and a judge who goes by one attempt."""
+    watched = {each.collection.source: each for each in watches_of(site, settings)}
+    rules = replace(rules_of(site), misses=1, blind_after=math.inf)
+    around = Surroundings(prompts="prompt" in watched, watched=rules.startup_allowance)
+    return watched, Assessor(tuple(watched.values()), rules, target=site.target.name, around=around)
 
 
 def _reachable(health: Health, answers: Answers, failures: Sequence[Failed]) -> bool | None:
@@ -124,23 +151,18 @@ def _reachable(health: Health, answers: Answers, failures: Sequence[Failed]) -> 
     return all(failure.failure not in NOBODY for failure in failures)
 
 
-async def _last(saying: AsyncGenerator[Sequence[Reading], None]) -> Sequence[Reading]:
-    readings: Sequence[Reading] = ()
-    async for said in saying:
-        readings = said
-    return readings
-
-
 def _of(kind: type[R], readings: Sequence[Reading]) -> R | None:
     return next((reading for reading in readings if isinstance(reading, kind)), None)
 
 
-def _said(failure: Failed | None) -> str | None:
-    return None if failure is None else str(failure)
+def _said(last: Outcome | None) -> str | None:
+    return None if last is None or last.failed is None else str(last.failed)
 
 
-def _advice(failures: Sequence[Failed], service: Service) -> Iterator[str]:
+def _advice(failures: Sequence[Failed], service: Service, state: State) -> Iterator[str]:
     yield from dict.fromkeys(ADVICE[failure.failure] for failure in failures)
+    if failures:
+        yield TRIES[state]
     if not service.protocol and not failures:
         why = f", since {service.evidence}" if service.evidence and service.engine == "unknown" else ""
         yield f"no prompt was sent{why}: set model, or prompt.protocol (for plain with prompt.body and prompt.answer)"
@@ -169,8 +191,9 @@ def as_set(target: Target, *, protocol: str | None, model: str | None) -> dict[s
 
 def _lines(report: Report) -> Iterator[str]:
     yield f"{report.target}  {report.url}"
-    for what, said in _findings(report):
-        yield f"  {what:<12} {said}"
+    yield f"  {'is':<12} {report.verdict}"
+    for what, found in _findings(report):
+        yield f"  {what:<12} {found}"
     for advice in report.advice:
         yield f"  {'try':<12} {advice}"
     yield "  to watch it, put this into the configuration:"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from exporter.nvml import MEMORY_V2, Lost, Nvml, Respondent, millions, ratio, thousandths, within
+from exporter.nvml import MEMORY_V2, Door, Lost, Respondent, millions, ratio, thousandths, within
 from exporter.reading import Counter, Gauge, Label, Reading, Reason, Unreadable
 from exporter.threads import Thread
 
@@ -161,8 +161,8 @@ class Gpu(Reading):
 class Gpus:
     """Every GPU of this machine, asked on a thread of its own."""
 
-    def __init__(self, library: str | None = None, proc: Path = Path("/proc")) -> None:
-        self._nvml = Nvml(library)
+    def __init__(self, nvml: Door, proc: Path = Path("/proc")) -> None:
+        self._nvml = nvml
         self._thread = Thread("gpu")
         self._proc = proc
         self._indexes: dict[str, int] = {}

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from exporter.paths import Json, Path
 from exporter.reading import Counter, Gauge, Label, Note, Reading, counted
 from exporter.response import opened, parsed, whole
 from exporter.threads import judged
-from exporter.wire import FAULTS, Failed, Failure, failed, refusal
+from exporter.wire import FAULTS, Failed, Failure, Outcome, failed, refusal
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +56,13 @@ class Health(Reading):
         Mapping[str, float] | None,
         Gauge("Numbers and booleans that the health answer holds; absent where it did not hold them.", by="field"),
     ] = None
-    last_failure: Annotated[Failed | None, Note("Why the last check failed.")] = None
+    last: Annotated[Outcome | None, Note("How the last check ended.")] = None
 
     def begun(self) -> Self:
         """These checks and one more that has begun."""
         return replace(self, attempts=self.attempts + 1)
 
-    def plus(self, check: "Check") -> Self:
+    def plus(self, check: "Check", last: Outcome) -> Self:
         """These checks once that one has ended."""
         failure = check.failed
         return replace(
@@ -70,7 +71,7 @@ class Health(Reading):
             failures=self.failures if failure is None else counted(self.failures, failure.failure),
             last_duration_seconds=check.seconds,
             value=check.values,
-            last_failure=failure,
+            last=last,
         )
 
 
@@ -136,10 +137,10 @@ class HealthEndpoint:
         target = self._health.target
         self._health = self._health.begun()
         yield [self._health]
-        before = self._health.up
+        before, began = self._health.up, time.monotonic()
         check = await checked(self._client, await self._asked(), self._expected)
-        self._health = self._health.plus(check)
-        _tell(self._health, before)
+        self._health = self._health.plus(check, Outcome(failed=check.failed, began=began, ended=time.monotonic()))
+        _tell(check.failed, target=target, before=before)
         certificate = (
             [] if check.expiry is None else [Certificate(target=target, expiry_timestamp_seconds=check.expiry)]
         )
@@ -214,9 +215,9 @@ def _expiry(flight: Flight) -> float | None:
     return None
 
 
-def _tell(health: Health, before: bool | None) -> None:  # noqa: FBT001  what it was, beside what it is
-    who = {"target": health.target}
-    if health.last_failure is not None and before is not False:
-        log.warning("health check fails: %s", health.last_failure, extra=who)
-    elif health.up and before is not True:
+def _tell(failure: Failed | None, *, target: str, before: bool | None) -> None:
+    who = {"target": target}
+    if failure is not None and before is not False:
+        log.warning("health check fails: %s", failure, extra=who)
+    elif failure is None and before is not True:
         log.info("health check is as expected", extra=who)

@@ -1,7 +1,9 @@
 """What the exporter knows of itself."""
 
 import asyncio
+import math
 import platform
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from exporter.reading import Counter, Gauge, Label, Reading
 
 BEAT = 1.0
 REMEMBERED = 15
+LATE = 1.0  # A timer that went off so late may have ended an attempt that was well.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +60,24 @@ class Pulse:
         self._requests = requests
         self._dropped = dropped
         self._lags: deque[float] = deque([0.0], maxlen=REMEMBERED)
+        self._due = math.inf
+        self._late = -math.inf
         self.latest: tuple[Reading, ...] = (self._build,)
 
     async def run(self) -> None:
         """Beat for ever."""
-        loop = asyncio.get_running_loop()
         while True:
             self._say()
-            due = loop.time() + BEAT
+            self._due = time.monotonic() + BEAT
             await asyncio.sleep(BEAT)
-            self._lags.append(max(loop.time() - due, 0.0))
+            now = time.monotonic()
+            self._lags.append(max(now - self._due, 0.0))
+            if now - self._due > LATE:
+                self._late = now
+
+    def late(self, since: float) -> bool:
+        """Whether the exporter was more than a second late since that moment of the monotonic clock."""
+        return self._late >= since or time.monotonic() - self._due > LATE
 
     def _say(self) -> None:
         itself = Itself(

@@ -13,10 +13,12 @@ import httpx
 
 from exporter.ask import Attempt, Limits, ask
 from exporter.checks.canary import Canary, Sum, Trust
-from exporter.checks.judge import Checks, Verdict, judge
+from exporter.checks.judge import Checks, Judgement, judge
 from exporter.pace import Day, Pace
+from exporter.paths import Json
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Note, Reading, counted
-from exporter.wire import Dialect, Failed, Failure, Prompt, Recognition
+from exporter.residency import Residency
+from exporter.wire import Dialect, Failed, Failure, Outcome, Prompt, Recognition, Sight
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +130,9 @@ class Answers(Reading):
     last_success_timestamp_seconds: Annotated[
         float | None, Gauge("When the last valid answer ended; absent before the first.")
     ] = None
-    last_failure: Annotated[Failed | None, Note("Why the last prompt failed.")] = None
+    last: Annotated[Outcome | None, Note("How the last prompt ended.")] = None
+    asking: Annotated[bool, Note("Whether a prompt is being answered now.", shown=False)] = False
+    spared: Annotated[str | None, Note("Why the last prompt that was due was not sent.")] = None
 
     @classmethod
     def none_yet(cls, target: str, *, streams: bool, interval: float) -> Self:
@@ -146,13 +150,19 @@ class Answers(Reading):
 
     def begun(self, missed: int = 0) -> Self:
         """These answers and one more attempt, after some that were due while the last was in flight."""
-        return replace(self, attempts=self.attempts + 1, skipped=counted(self.skipped, "in_flight", missed))
+        return replace(
+            self,
+            attempts=self.attempts + 1,
+            skipped=counted(self.skipped, "in_flight", missed),
+            asking=True,
+            spared=None,
+        )
 
     def skip(self, reason: str) -> Self:
         """These answers and one prompt that was due and not sent."""
-        return replace(self, skipped=counted(self.skipped, reason))
+        return replace(self, skipped=counted(self.skipped, reason), spared=reason)
 
-    def plus(self, attempt: Attempt, at: float) -> Self:
+    def plus(self, attempt: Attempt, last: Outcome, at: float) -> Self:
         """These answers once that attempt has ended, at a Unix time."""
         good = attempt.failed is None
         return replace(
@@ -179,7 +189,8 @@ class Answers(Reading):
             answer_logprob=attempt.logprob,
             answer_similarity=attempt.similarity,
             last_success_timestamp_seconds=at if good else self.last_success_timestamp_seconds,
-            last_failure=attempt.failed,
+            last=last,
+            asking=False,
         )
 
 
@@ -223,13 +234,22 @@ def _prompt(question: Question, found: Recognition, nonce: str, sum_: Sum | None
         model=found.model or None,
         path=prompt.path or found.path or None,
         # The operator's word stands before ours; a protocol leaves out what is null there.
-        body={**found.fields, **prompt.body} if isinstance(prompt.body, dict) else (dict(found.fields) or prompt.body),
+        body=_over(found.fields, prompt.body) if isinstance(prompt.body, dict) else (dict(found.fields) or prompt.body),
     )
+
+
+def _over(ours: Mapping[str, Json], theirs: Mapping[str, Json]) -> dict[str, Json]:
+    """Our fields with others put over them, one level deep, so that a further option leaves the options there are."""
+    return {**ours, **{key: _inside(ours.get(key), value) for key, value in theirs.items()}}
+
+
+def _inside(ours: Json, theirs: Json) -> Json:
+    return {**ours, **theirs} if isinstance(ours, dict) and isinstance(theirs, dict) else theirs
 
 
 async def asked(
     dialect: Dialect, client: httpx.AsyncClient, question: Question, found: Recognition, limits: Limits
-) -> tuple[Attempt, Verdict]:
+) -> tuple[Attempt, Judgement]:
     """One attempt at a question, and what its checks say of the answer, a wrong sum not yet held against it."""
     nonce = secrets.token_hex(4)
     checks = replace(
@@ -240,13 +260,13 @@ async def asked(
     sum_ = Sum.drawn(nonce) if dialect.chats and checks.canary is not Canary.OFF else None
     attempt = await ask(dialect, client, _prompt(question, found, nonce, sum_), limits)
     if attempt.failed is not None:
-        return attempt, Verdict(failed=attempt.failed)
+        return attempt, Judgement(failed=attempt.failed)
     return attempt, await judge(attempt.answer, attempt.usage, checks, sum_)
 
 
 Recognise = Callable[[], Awaitable[Recognition | None]]
-Skip = Callable[[Recognition], Awaitable[str | None]]
-"""Why a service is not to be asked now, by one of SKIPS; None where it is."""
+Look = Callable[[Recognition], Awaitable[Sight]]
+"""What is seen of a service just before a prompt; a reason to skip it is one of SKIPS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +274,7 @@ class Lookout:
     """What else is seen of a service before it is asked."""
 
     recognise: Recognise
-    skip: Skip
+    look: Look
     waiting: Callable[[], float | None] = lambda: None
     """Requests that wait at the service; None where it does not tell."""
 
@@ -271,6 +291,8 @@ class Prompting:
         self._trust = Trust()
         self._day = Day()
         self._spared = False
+        self._residency = Residency()
+        self._sight = Sight()
         self._recognised: Recognition | None = None
         self._looked = False
         self._look_again = True
@@ -300,7 +322,16 @@ class Prompting:
             return
         begun = self._answers = before.begun(self._missed())
         yield [service, begun]
-        yield [service, self._taken(begun, await self._asked(dialect, found))]
+        began = time.monotonic()
+        attempt = await self._asked(dialect, found)
+        outcome = Outcome(
+            failed=attempt.failed,
+            began=began,
+            ended=time.monotonic(),
+            quiet=attempt.quiet,
+            tokens_per_second=attempt.tokens_per_second,
+        )
+        yield [service, self._taken(begun, attempt, outcome)]
 
     async def _reason_not_to(self, found: Recognition) -> str | None:
         if self._questions.tokens_a_day is not None and self._day.today().spent >= self._questions.tokens_a_day:
@@ -310,28 +341,31 @@ class Prompting:
         self._spared = waiting is not None and most is not None and waiting > most and not self._spared
         if self._spared:
             return "queue_full"
-        reason = await self._lookout.skip(found)
-        # Another model may be there by then.
-        self._look_again = self._look_again or reason is not None
-        return reason
+        sight = self._sight = await self._lookout.look(found)
+        if sight.skip is not None:
+            self._look_again = True  # Another model may be there by then.
+            return sight.skip
+        failing = self._answers is not None and self._answers.up is False
+        return "paused" if self._residency.unused(sight.until, failing=failing) else None
 
     async def _asked(self, dialect: Dialect, found: Recognition) -> Attempt:
         question = next(self._in_turn)
-        attempt, verdict = await asked(dialect, self._client, question, found, self._questions.limits)
+        found = replace(found, fields=_over(found.fields, self._sight.fields))
+        attempt, judgement = await asked(dialect, self._client, question, found, self._questions.limits)
         self._day = self._day.today().plus(attempt.usage)
-        self._trust = self._trust.plus(right=verdict.right)
-        verdict = verdict.settled(self._trust, question.checks.canary)
-        return replace(attempt, failed=verdict.failed, logprob=verdict.logprob, similarity=verdict.similarity)
+        self._trust = self._trust.plus(right=judgement.right)
+        judgement = judgement.settled(self._trust, question.checks.canary)
+        return replace(attempt, failed=judgement.failed, logprob=judgement.logprob, similarity=judgement.similarity)
 
     def _missed(self) -> int:
         now, due = time.monotonic(), self._due
         self._due = now + self.interval()
         return 0 if due is None else max(int((now - due) / self.interval()), 0)
 
-    def _taken(self, begun: Answers, attempt: Attempt) -> Answers:
+    def _taken(self, begun: Answers, attempt: Attempt, outcome: Outcome) -> Answers:
         if attempt.failed is None and attempt.seconds is not None:
             self._good.append(attempt.seconds)
-        taken = self._answers = begun.plus(attempt, time.time())
+        taken = self._answers = begun.plus(attempt, outcome, time.time())
         taken = self._answers = replace(taken, interval_seconds=self.interval())
         came_back = begun.up is False and attempt.failed is None
         gone = attempt.failed is not None and attempt.failed.failure is Failure.NOT_FOUND

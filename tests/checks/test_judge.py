@@ -17,7 +17,7 @@ from PIL import Image
 from exporter.checks import judge as judging
 from exporter.checks.canary import Canary, Sum, Trust
 from exporter.checks.images import Picture
-from exporter.checks.judge import Checks, Verdict, judge
+from exporter.checks.judge import Checks, Judgement, judge
 from exporter.checks.numbers import Range
 from exporter.wire import Answer, Delta, Failure, Usage
 
@@ -25,7 +25,9 @@ ROOT = Path(__file__).parent.parent.parent
 DEFAULT = Checks()
 
 
-def judged(answer: Answer, checks: Checks = DEFAULT, usage: Usage | None = None, canary: Sum | None = None) -> Verdict:
+def judged(
+    answer: Answer, checks: Checks = DEFAULT, usage: Usage | None = None, canary: Sum | None = None
+) -> Judgement:
     return asyncio.run(judge(answer, usage or Usage(), checks, canary))
 
 
@@ -295,7 +297,7 @@ def test_an_answer_that_takes_too_long_to_look_through_is_a_fault(monkeypatch: p
     monkeypatch.setattr(judging, "LONGEST", 0.01)
     before = children()
 
-    async def given_up() -> Verdict:
+    async def given_up() -> Judgement:
         verdict = await judge(Answer(images=(image(),)), Usage(), DEFAULT)
         async with asyncio.timeout(30):
             while children() != before:  # noqa: ASYNC110  what happens elsewhere sets no event here

@@ -1,0 +1,158 @@
+"""Keeps the standing of one service: judged anew whenever a source of its says something."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Annotated, TypeVar
+
+from exporter.reading import Gauge, Label, Note, Reading
+from exporter.sources.gpu import Gpu
+from exporter.sources.health import Health
+from exporter.sources.process import Process
+from exporter.sources.prompt import Answers, Service
+from exporter.sources.server import Progress, Server
+from exporter.standing import Evidence, Rules, Seen, Standing, State
+from exporter.verdict import verdict
+from exporter.watch import Watch
+from exporter.wire import Failure, Outcome
+from exporter.words import TRIES, said
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Reading)
+
+EVERY = 5.0
+SHARED = 3
+"""How many services fail alike at least where the cause is sought elsewhere."""
+
+WAKING = frozenset({State.HUNG, State.FAILING, State.DEAD, State.GARBAGE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict(Reading):
+    """How a service stands."""
+
+    PREFIX = "model"
+    target: Annotated[str, Label("The service's name in the configuration.")]
+    state: Annotated[Mapping[str, bool], Gauge("How the service stands; exactly one state is 1.", by="state")]
+    state_since_timestamp_seconds: Annotated[float, Gauge("Since when the service stands so.")]
+    state_evidence: Annotated[
+        Mapping[str, bool], Gauge("What speaks for the state, or is to be known beside it.", by="evidence")
+    ]
+    verdict: Annotated[str, Note("How the service stands.")]
+    because: Annotated[str, Note("What that means, and what speaks for it.")]
+    advice: Annotated[str, Note("What to try next.")]
+
+    @classmethod
+    def of(cls, target: str, standing: Standing) -> "Verdict":
+        """A standing as it is published."""
+        return cls(
+            target=target,
+            state={state: state is standing.state for state in State},
+            state_since_timestamp_seconds=standing.since,
+            state_evidence={each: each in standing.evidence for each in Evidence},
+            verdict=standing.state,
+            because=said(standing),
+            advice=TRIES[standing.state],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What is known beside one service's own sources."""
+
+    prompts: bool = True
+    """Whether prompts are sent, once it is recognised."""
+    gpus: Callable[[], Sequence[Gpu]] = tuple
+    """What its GPUs say."""
+    watched: float = 0.0
+    """For how many seconds it is taken to have been watched already."""
+    late: Callable[[float], bool] = lambda _since: False
+    """Whether the exporter was late since that moment of the monotonic clock."""
+
+
+class Assessor:
+    """The standing of one service, judged by the latest readings of its sources whenever one of them says something."""
+
+    def __init__(self, watches: Sequence[Watch], rules: Rules, *, target: str, around: Surroundings) -> None:
+        self.target = target
+        self.shared = False
+        """Whether most services fail alike, as whoever looks at all of them says."""
+        self._watches = watches
+        self._rules = rules
+        self._around = around
+        self._ended: Outcome | None = None
+        self._news = asyncio.Event()
+        for watch in watches:
+            watch.then = self._news.set
+        self.standing = Standing.at_first(Seen(now=time.monotonic() - around.watched, time=time.time(), prompted=None))
+        self.latest: tuple[Reading, ...] = (Verdict.of(target, self.standing),)
+
+    async def run(self) -> None:
+        """Judge for ever, after each word of a source."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            self.look()
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the last attempt that counts failed; None where it did not."""
+        run = self.standing.attempts.run
+        return run[-1].failure if run else None
+
+    def look(self) -> None:
+        """Judge by what the sources say now."""
+        before = self.standing.state
+        self.standing = verdict(self._seen(), self.standing, self._rules)
+        told = Verdict.of(self.target, self.standing)
+        if told != self.latest[0]:
+            self.latest = (told,)
+        if self.standing.state is not before:
+            level = logging.WARNING if self.standing.state in WAKING else logging.INFO
+            who = {"target": self.target, "state": str(self.standing.state)}
+            log.log(level, "%s", said(self.standing), extra=who)
+
+    def _seen(self) -> Seen:
+        readings = tuple(chain(*(watch.latest for watch in self._watches)))
+        service = _one(Service, readings)
+        seen = Seen(
+            now=time.monotonic(),
+            time=time.time(),
+            prompted=(None if service is None else bool(service.protocol)) if self._around.prompts else False,
+            answers=_one(Answers, readings),
+            health=_one(Health, readings),
+            server=tuple(each for each in readings if isinstance(each, Server)),
+            progress=_one(Progress, readings),
+            process=_one(Process, readings),
+            gpus=self._around.gpus(),
+            shared=self.shared,
+        )
+        last = seen.last
+        news, self._ended = last is not self._ended, last
+        late = news and last is not None and self._around.late(last.began)
+        return replace(seen, late=late) if late else seen
+
+
+def _one(kind: type[R], readings: Sequence[Reading]) -> R | None:
+    return next((reading for reading in readings if isinstance(reading, kind)), None)
+
+
+def look_around(assessors: Sequence[Assessor]) -> None:
+    """Judge every service, each in the light of how the others fail."""
+    failing = Counter(assessor.failure for assessor in assessors)
+    for assessor in assessors:
+        alike = failing[assessor.failure] if assessor.failure is not None else 0
+        assessor.shared = alike >= SHARED and 2 * alike > len(assessors)
+        assessor.look()
+
+
+async def look_around_for_ever(assessors: Sequence[Assessor]) -> None:
+    """Judge every service now and then, since time alone can turn a state."""
+    while True:
+        await asyncio.sleep(EVERY)
+        look_around(assessors)

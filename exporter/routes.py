@@ -1,0 +1,30 @@
+"""What is served at which path."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from exporter.exposition import Catalog, Exposition
+from exporter.page import page
+from exporter.reading import Reading
+from exporter.web import Request, Response, Route, compressed, plain
+
+
+def routes(catalog: Catalog, snapshot: Callable[[], Sequence[Reading]]) -> Mapping[str, Route]:
+    """The pages of the exporter, made of what is known when they are asked for."""
+    exposition = Exposition(catalog, snapshot)
+
+    def metrics(request: Request) -> Response:
+        body, content_type = exposition.page(request.headers.get("accept", ""))
+        return compressed(request, Response(headers={"content-type": content_type, "vary": "accept"}, body=body))
+
+    def status(request: Request) -> Response:
+        links = {"metrics": "/metrics", "healthy": "/-/healthy", "ready": "/-/ready"}
+        body = page(snapshot(), now=time.time(), links=links)
+        return compressed(request, Response(headers={"content-type": "text/html; charset=utf-8"}, body=body))
+
+    return {
+        "/metrics": metrics,
+        "/": status,
+        "/-/healthy": lambda _request: plain(200, "model-sidecar is healthy."),
+        "/-/ready": lambda _request: plain(200, "model-sidecar is ready."),
+    }
