@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent / "exporter"
 FLOORS = (
     ("reading", "paths", "pids", "sockets", "log", "figures"),
     ("wire", "clock", "threads", "nvml", "web", "normal", "proofs"),
-    ("pace", "residency", "response", "thoughts", "vocabularies"),
+    ("gpus", "pace", "residency", "response", "thoughts", "vocabularies"),
     ("exchange", "forms", "lookup", "ask"),
     ("checks",),
     ("damping", "exposition", "objectives", "page", "watch", "protocols", "sources"),
@@ -113,7 +113,7 @@ def test_a_module_imports_only_from_lower_floors(module: str, tree: ast.Module) 
 def _kin(name: str, module: str) -> bool:
     """Modules of one package may use one another, but for sources and protocols, which stand alone."""
     package = module.partition(".")[0]
-    return name.partition(".")[0] == package and package in {"checks", "commands", "engines", "nvml", "settings"}
+    return name.partition(".")[0] == package and package in {"checks", "commands", "engines", "gpus", "nvml", "settings"}
 
 
 @pytest.mark.parametrize(("module", "tree"), [pytest.param(*each, id=each[0]) for each in modules()])

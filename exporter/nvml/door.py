@@ -213,6 +213,10 @@ class Respondent:
         self._nvml = nvml
         self._handle = handle
 
+    def told(self, function: str, *wanted: object) -> object:
+        """What a function of pynvml answers of it, with what it wants to know besides; None where it cannot say."""
+        return self._nvml.told(function, *self._handle, *wanted)
+
     def number(self, *questions: Question) -> int | None:
         """A whole number, in the driver's own unit."""
         return number(self._answer(questions))
@@ -235,7 +239,7 @@ class Respondent:
     def _answer(self, questions: Sequence[Question]) -> object:
         for question in questions:
             function, *wanted = (question,) if isinstance(question, str) else question
-            answer = self._nvml.told(str(function), *self._handle, *wanted)
+            answer = self.told(str(function), *wanted)
             if answer is not None:
                 return answer
         return None
