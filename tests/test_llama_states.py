@@ -118,8 +118,9 @@ def test_killed_it_is_dead_and_started_again_it_is_well(tmp_path: Path) -> None:
 def test_asleep_it_is_not_woken(tmp_path: Path) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(LlamaServer(tmp_path, "--sleep-idle-seconds", "2")).start()
-        slow = {"every": "6s", "jitter": 0}
-        daemon = stack.enter_context(watched(tmp_path, server.url, prompt=slow))
+        # Reading its slots begins its idle time anew, as every prompt does.
+        seldom = {"prompt": {"every": "6s", "jitter": 0}, "server": {"every": "6s"}}
+        daemon = stack.enter_context(watched(tmp_path, server.url, **seldom))
         asleep = until(daemon, "asleep")
         later = daemon.until(
             lambda page: (page.value("model_probe_skipped_total", target=NAME, reason="asleep") or 0) > 2

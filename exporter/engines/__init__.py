@@ -52,8 +52,9 @@ async def sight(client: httpx.AsyncClient, headers: Mapping[str, str], found: Re
     seen = Sight()
     for look in ENGINES[found.engine].looks:
         reply = await _reply(client, headers, look.path)
-        if reply is not None:
-            seen = look.sight(reply, found)
+        if reply is None or not reply.status:
+            break  # Whoever does not answer one look answers no other: the prompt will tell.
+        seen = look.sight(reply, found)
         if seen.skip is not None:
             break
     return seen
