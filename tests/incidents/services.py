@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from exporter.wire import Failure
-from tests.life import Life, Moment
+from tests.lives import Life, Moment
 
 WELL = 600.0
 """Seconds for which a service is well before its story begins."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from exporter.assessor import WAKING
-from exporter.standing import Evidence, Rules, State
+from exporter.verdict.standing import Evidence, Rules, State
 from exporter.wire import Failure
 from tests.incidents.services import (
     LLAMA,
@@ -26,7 +26,7 @@ from tests.incidents.services import (
     still,
     until,
 )
-from tests.life import Life, lived
+from tests.lives import Life, lived
 
 LATEST = 33.0
 """Seconds between two prompts at most."""

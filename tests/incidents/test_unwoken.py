@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from exporter.assessor import WAKING
-from exporter.standing import Rules, State
+from exporter.verdict.standing import Rules, State
 from exporter.wire import Failure
 from tests.incidents.services import (
     HOUR,
@@ -30,7 +30,7 @@ from tests.incidents.services import (
     then,
     until,
 )
-from tests.life import Clocks, Life, Moment, lived
+from tests.lives import Clocks, Life, Moment, lived
 
 
 @dataclass(frozen=True, kw_only=True)

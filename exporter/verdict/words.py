@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from exporter.standing import Evidence, Standing, State
+from exporter.verdict.standing import Evidence, Standing, State
 
 MEANINGS: Mapping[State, str] = {
     State.UNKNOWN: "not known yet: no prompt has ended of late",

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
-from exporter.damping import Attempts
-from exporter.sources.gpu import Gpu
+from exporter.gpus.activity import Gpu
 from exporter.sources.health import Health
 from exporter.sources.process import Process
 from exporter.sources.prompt import Answers
 from exporter.sources.server import Progress, Server
+from exporter.verdict.damping import Attempts
+from exporter.verdict.witness import Witnesses, advancing
 from exporter.wire import Failure, Outcome
-from exporter.witness import Witnesses, advancing
 
 PATIENCE = 10.0
 """Seconds that a look at a service's own figures may take until they are taken for silent."""
@@ -209,6 +209,11 @@ class Case:
         standing = self.standing
         signs = (standing.good, standing.witnesses.moved, standing.excused, standing.first.now)
         return self.seen.now - max(sign for sign in signs if sign is not None)
+
+    @property
+    def starving(self) -> float:
+        """For how many seconds attempts have failed without any sign of life."""
+        return min(self.failing, self.lifeless)
 
     def recently(self, when: float | None) -> bool:
         """Whether that was within the last two intervals."""

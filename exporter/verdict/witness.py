@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from exporter.sources.gpu import Gpu
+from exporter.gpus.activity import Gpu
 from exporter.sources.process import Process
 from exporter.sources.server import Progress, Server
 

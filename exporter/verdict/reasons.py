@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from itertools import takewhile
 
-from exporter.standing import Case, Miss, State
+from exporter.verdict.standing import Case, Miss, State
 from exporter.wire import Failure
 
 LOOKUPS = 3
@@ -43,7 +43,7 @@ def late(case: Case) -> State | None:
         return State.SATURATED
     if case.blind:
         return None
-    return State.SATURATED if case.prefilling and case.failing < case.rules.prefill_grace else State.HUNG
+    return State.SATURATED if case.prefilling and case.starving < case.rules.prefill_grace else State.HUNG
 
 
 def loading(case: Case) -> State:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.damping import KEPT, MOST, RECENT, Attempts, commonest
+from exporter.verdict.damping import KEPT, MOST, RECENT, Attempts, commonest
 
 MISSES = 3
 EVERY = 30.0

@@ -7,8 +7,8 @@ import pytest
 from exporter.lookup import Lookup
 from exporter.sources.process import Process
 from exporter.sources.server import Progress, Server
-from exporter.witness import LOOKS, Meter, Power, Witnesses, advancing, read
-from tests.life import gpu
+from exporter.verdict.witness import LOOKS, Meter, Power, Witnesses, advancing, read
+from tests.lives import gpu
 
 HOUR = 3600.0
 WINDOW = 30.0

@@ -7,8 +7,8 @@ import pytest
 
 from exporter.sources.health import Health
 from exporter.sources.prompt import Answers
-from exporter.standing import Evidence, Rules, Seen, Standing, State
 from exporter.verdict import verdict
+from exporter.verdict.standing import Evidence, Rules, Seen, Standing, State
 from exporter.wire import Failed, Failure, Outcome
 from tests.incidents.services import (
     LLAMA,
@@ -27,7 +27,7 @@ from tests.incidents.services import (
     then,
     until,
 )
-from tests.life import EPOCH, Clocks, Life, Moment, Record, lived
+from tests.lives import EPOCH, Clocks, Life, Moment, Record, lived
 
 EVERY = 30.0
 STEADY = Clocks(jitter=0.0)

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.standing import Evidence, State
+from exporter.verdict.standing import Evidence, State
+from exporter.verdict.words import MEANINGS, SAYINGS, TRIES, said
 from exporter.wire import Failure
-from exporter.words import MEANINGS, SAYINGS, TRIES, said
 from tests.incidents.services import MUTE, VLLM, WELL, failing, hung, until
-from tests.life import Life, Moment, lived
+from tests.lives import Life, Moment, lived
 
 
 def sentence(life: Life, seconds: float) -> str:

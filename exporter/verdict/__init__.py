@@ -7,10 +7,10 @@ can be heard says whether a prompt that ran out of time met a queue or a hang.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from exporter.damping import Attempts, commonest
 from exporter.reading import Reading
-from exporter.reasons import by_now, called_for
-from exporter.standing import Case, Evidence, Miss, Rules, Seen, Standing, State
+from exporter.verdict.damping import Attempts, commonest
+from exporter.verdict.reasons import by_now, called_for
+from exporter.verdict.standing import Case, Evidence, Miss, Rules, Seen, Standing, State
 from exporter.wire import NOBODY, Failure, Outcome
 
 CRAWL = 0.1

@@ -5,14 +5,14 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from exporter.gpus.activity import Gpu
 from exporter.lookup import Lookup
-from exporter.sources.gpu import Gpu
 from exporter.sources.health import Health
 from exporter.sources.process import Process
 from exporter.sources.prompt import Answers
 from exporter.sources.server import Progress, Server
-from exporter.standing import Evidence, Rules, Seen, Standing, State
 from exporter.verdict import verdict
+from exporter.verdict.standing import Evidence, Rules, Seen, Standing, State
 from exporter.wire import Failed, Failure, Outcome
 
 EPOCH = 1_800_000_000.0
@@ -280,7 +280,5 @@ def gpu(watts: float, busy: float | None, limit: float | None = 700.0) -> Gpu:
         energy_joules=None,
         temperature_celsius=None,
         clock_hertz={},
-        clock_max_hertz={},
         performance_state=None,
-        process_memory_bytes={},
     )

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from exporter.lookup import Lookup
-from exporter.reasons import CALLS, OF_HEALTH, by_now, called_for
 from exporter.sources.process import Process
 from exporter.sources.prompt import Answers
-from exporter.standing import Case, Miss, Rules, Seen, Standing, State
+from exporter.verdict.reasons import CALLS, OF_HEALTH, by_now, called_for
+from exporter.verdict.standing import Case, Miss, Rules, Seen, Standing, State
+from exporter.verdict.witness import Meter, Witnesses
 from exporter.wire import Failed, Failure, Outcome
-from exporter.witness import Meter, Witnesses
 
 NOW = 10_000.0
 FIRST = Seen(now=0.0)
