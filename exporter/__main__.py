@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from threading import Timer
@@ -19,14 +19,15 @@ from exporter import __version__, app, log
 from exporter.commands import baseline, check, config, reference
 from exporter.commands.demo import scenarios, stage
 from exporter.commands.demo.gpu import SimulatedDriver
-from exporter.nvml import Door
+from exporter.nvml import Nvml
+from exporter.nvml.lease import Lease
+from exporter.renewal import LAST_MOMENT, SIGNS, Renewal
 from exporter.settings import Settings, WrongSettings, load
 from exporter.web import Unbound, bind
 
 # Seconds after which one thread lets another run: the usual 0.005 would be added to a token's arrival, and to a
 # scrape's time, whenever both are at work.
 TURN = 0.0005
-LAST_MOMENT = 1.5  # Seconds after the signal, so that a supervisor sees the end within two.
 WRONG = 2
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -65,7 +66,7 @@ def _parser(prog: str, description: str) -> _Parser:
          help="Address to listen on, again for several; :10068 by default.")  # fmt: skip
     told("--web.config.file", dest="config_file", metavar="FILE", help="Not in this version: TLS and passwords.")
     told("--web.enable-lifecycle", dest="enable_lifecycle", action="store_const", const=True,
-         help="Not in this version: reload over HTTP.")  # fmt: skip
+         help="Let a POST to /-/gpu/release and /-/gpu/acquire free the GPUs.")  # fmt: skip
     told("--log.level", dest="level", metavar="LEVEL", help="debug, info, warning or error; info by default.")
     told("--log.format", dest="format", metavar="FORMAT", help="logfmt or json; logfmt by default.")
     return parser
@@ -91,8 +92,16 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("url", nargs="?", help="The service, such as http://localhost:8000.")
     parser.epilog = f"Commands: {', '.join(COMMANDS)}; see model-sidecar COMMAND --help."
     given = parser.parsed(arguments, COMMANDS)
-    settings = load(_flags(given, *filter(None, [given.url])), file=given.file, environ=os.environ)
-    return _serve(settings, nullcontext())
+    flags = _flags(given, *filter(None, [given.url]))
+
+    def loadable() -> bool:
+        with suppress(WrongSettings):
+            return bool(load(flags, file=given.file, environ=os.environ))
+        return False
+
+    settings = load(flags, file=given.file, environ=os.environ)
+    nvml = Nvml(settings.gpu.library)
+    return _serve(settings, nullcontext(), Lease(nvml), Renewal(nvml, possible=loadable))
 
 
 def run_demo(arguments: Sequence[str]) -> int:
@@ -106,7 +115,7 @@ def run_demo(arguments: Sequence[str]) -> int:
     port, driver = stage.reserved(), SimulatedDriver()
     flags = {**stage.SETTINGS, **_flags(given), "targets": [stage.target(port, given.name or "demo")]}
     settings = load(flags, file=given.file, environ=os.environ)
-    return _serve(settings, stage.played(given.scenario, port, driver), driver)
+    return _serve(settings, stage.played(given.scenario, port, driver), Lease(driver))
 
 
 def _scenario(typed: str) -> str:
@@ -197,7 +206,9 @@ def main() -> int:
     return WRONG
 
 
-def _serve(settings: Settings, beside: AbstractAsyncContextManager[object], nvml: Door | None = None) -> int:
+def _serve(
+    settings: Settings, beside: AbstractAsyncContextManager[object], lease: Lease, renewal: Renewal | None = None
+) -> int:
     sys.setswitchinterval(TURN)
     log.configure(settings.log.level, settings.log.format)
     sockets = bind(settings.web.listen_address)
@@ -206,21 +217,31 @@ def _serve(settings: Settings, beside: AbstractAsyncContextManager[object], nvml
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
 
+        def end() -> None:
+            loop.call_soon_threadsafe(stop.set)
+
         def told_to_stop(*_signal: object) -> None:
+            if renewal:
+                renewal.forgo()
             # Whatever is stuck by then, a driver's call or a name server's, is left behind.
             # Nor does it write a word, since the log may be what is stuck.
             latest = Timer(LAST_MOMENT, os._exit, (0,))
             latest.daemon = True
             latest.start()
-            loop.call_soon_threadsafe(stop.set)
+            end()
 
-        for sign in (signal.SIGTERM, signal.SIGINT):
+        if renewal:
+            renewal.end, lease.refused = end, renewal.refused
+        for sign in SIGNS:
             # Not the loop's own handlers, which wait while the loop is busy.
             signal.signal(sign, told_to_stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNS)
         async with beside:
-            await app.run(settings, sockets, stop, nvml)
+            await app.run(settings, sockets, stop, lease)
 
     uvloop.run(life())
+    if renewal:
+        renewal.begin()
     _leave()
     return 0
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from exporter.exposition import Catalog, Exposition
 from exporter.page import page
 from exporter.reading import Reading
-from exporter.web import Request, Response, Route, compressed, plain
+from exporter.web import Post, Request, Response, Route, compressed, plain
 
 
-def routes(catalog: Catalog, snapshot: Callable[[], Sequence[Reading]]) -> Mapping[str, Route]:
-    """The pages of the exporter, made of what is known when they are asked for."""
+def routes(
+    catalog: Catalog, snapshot: Callable[[], Sequence[Reading]], posts: Mapping[str, Post]
+) -> Mapping[str, Route | Post]:
+    """The pages of the exporter, made of what is known when they are asked for, and what it can be asked to do."""
     exposition = Exposition(catalog, snapshot)
 
     def metrics(request: Request) -> Response:
@@ -27,4 +29,5 @@ def routes(catalog: Catalog, snapshot: Callable[[], Sequence[Reading]]) -> Mappi
         "/": status,
         "/-/healthy": lambda _request: plain(200, "model-sidecar is healthy."),
         "/-/ready": lambda _request: plain(200, "model-sidecar is ready."),
+        **posts,
     }

@@ -6,7 +6,7 @@ import gzip
 import logging
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
@@ -59,6 +59,15 @@ class Response:
 
 
 Route = Callable[[Request], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a POST has done, and nothing else; it may take its time, during which others are answered."""
+
+    act: Callable[[], Coroutine[object, object, Response]]
+
+
 Count = Callable[[str, int], None]
 
 
@@ -133,13 +142,13 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 class Server:
-    """Answers on listening sockets by a table of routes, which are brief and wait for nothing.
+    """Answers on listening sockets by a table of routes, which are brief and wait for nothing but in a Post.
 
     `requests` counts answers by path and status; it is replaced, never changed, so any thread may read it.
     """
 
     def __init__(
-        self, routes: Mapping[str, Route], sockets: Sequence[socket.socket], *, limits: Limits = LIMITS
+        self, routes: Mapping[str, Route | Post], sockets: Sequence[socket.socket], *, limits: Limits = LIMITS
     ) -> None:
         self.requests: Mapping[tuple[str, str], int] = {(path, "200"): 0 for path in routes}
         self._routes = routes
@@ -147,6 +156,7 @@ class Server:
         self._limits = limits
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
+        self._acting: set[asyncio.Future[Response]] = set()
         self._thread = Thread(target=self._run, name="web", daemon=True)
 
     def start(self) -> None:
@@ -193,6 +203,8 @@ class Server:
             server.close()
         # A connection just accepted is made a turn of the loop later, and lost one after it was aborted.
         while self._state.connections or self._state.tasks:
+            for acting in self._acting:
+                acting.cancel()
             for connection in self._state.connections:
                 connection.transport.abort()
             await asyncio.sleep(0)
@@ -202,7 +214,7 @@ class Server:
         request = _request(scope)
         status = 500  # what uvicorn answers, and logs, where a route raises
         try:
-            response = self._response(request)
+            response = await self._response(request)
             status = response.status
         finally:
             self._count(request.path, status)
@@ -211,15 +223,23 @@ class Server:
         await send({"type": "http.response.start", "status": response.status, "headers": encoded, "trailers": False})
         await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
-    def _response(self, request: Request) -> Response:
+    async def _response(self, request: Request) -> Response:
         route = self._routes.get(request.path)
         if route is None:
             return plain(404, "not found")
-        if request.method not in ("GET", "HEAD"):
-            return plain(405, "method not allowed", allow="GET, HEAD")
+        allowed = ("POST",) if isinstance(route, Post) else ("GET", "HEAD")
+        if request.method not in allowed:
+            return plain(405, "method not allowed", allow=", ".join(allowed))
         if _has_body(request):
             return plain(413, "a body is not wanted")
-        return route(request)
+        return await self._acted(route) if isinstance(route, Post) else route(request)
+
+    async def _acted(self, post: Post) -> Response:
+        acting = asyncio.ensure_future(post.act())
+        self._acting.add(acting)
+        acting.add_done_callback(self._acting.discard)
+        await asyncio.wait([acting])
+        return plain(503, "the server stops") if acting.cancelled() else acting.result()
 
     def _count(self, path: str, status: int) -> None:
         key = (path if path in self._routes else OTHER, str(status))

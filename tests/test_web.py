@@ -15,7 +15,7 @@ from threading import Event
 
 import pytest
 
-from exporter.web import Limits, Request, Response, Route, Server, Unbound, bind, compressed, plain
+from exporter.web import Limits, Post, Request, Response, Route, Server, Unbound, bind, compressed, plain
 
 METRICS = b"up 1\n" * 1000
 LONG = bytes(60_000)
@@ -42,7 +42,9 @@ ROUTES: Mapping[str, Route] = {"/metrics": metrics, "/broken": broken, "/long": 
 
 
 @contextmanager
-def serving(routes: Mapping[str, Route] = ROUTES, address: str = "127.0.0.1:0", **limits: float) -> Iterator[Server]:
+def serving(
+    routes: Mapping[str, Route | Post] = ROUTES, address: str = "127.0.0.1:0", **limits: float
+) -> Iterator[Server]:
     server = Server(routes, bind([address]), limits=Limits(**limits))  # type: ignore[arg-type]  # as the test has it
     server.start()
     try:
@@ -131,6 +133,42 @@ def test_another_method_is_refused_with_those_allowed() -> None:
         response, _ = asked(server, method="DELETE")
 
     assert (response.status, response.getheader("Allow")) == (405, "GET, HEAD")
+
+
+def test_what_a_post_has_done_is_done_for_no_other_method() -> None:
+    done: list[str] = []
+
+    async def act() -> Response:
+        done.append("once")
+        return plain(200, "done")
+
+    with serving({"/-/act": Post(act)}) as server:
+        posted, body = asked(server, "/-/act", "POST", **{"Content-Length": "0"})
+        others = [asked(server, "/-/act", method)[0] for method in ("GET", "HEAD", "PUT")]
+
+    assert (posted.status, body, done) == (200, b"done\n", ["once"])
+    assert {(other.status, other.getheader("Allow")) for other in others} == {(405, "POST")}
+
+
+def test_a_post_that_waits_holds_up_neither_others_nor_stopping(caplog: pytest.LogCaptureFixture) -> None:
+    begun = Event()
+
+    async def act() -> Response:
+        begun.set()
+        await asyncio.sleep(600)
+        return plain(200, "at last")
+
+    with serving({"/-/act": Post(act), **ROUTES}) as server, connected(server) as client:
+        client.sendall(b"POST /-/act HTTP/1.1\r\nHost: x\r\n\r\n")
+        begun.wait(10)
+        response, _ = asked(server)
+
+        server.stop()
+
+        assert response.status == 200
+        assert rest(client) == 0
+    assert not server._thread.is_alive()
+    assert caplog.text == ""
 
 
 def test_an_unknown_path_is_not_found() -> None:

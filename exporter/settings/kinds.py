@@ -3,6 +3,7 @@
 import json
 import re
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, TypeVar
@@ -72,7 +73,7 @@ OrOff = Annotated[T | None, Word("off")]
 class OneOrMore:
     """A list, of which one alone may stand without brackets; by environment it is JSON."""
 
-    def several(self, value: object) -> object:
+    def several(self, value: object) -> Sequence[object]:
         """The list that is meant."""
         value = _from_json(value) if isinstance(value, str) and value.startswith(("[", "{")) else value
         return value if isinstance(value, list | tuple) else [value]
@@ -134,27 +135,6 @@ Finite = Annotated[float, Number, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Number, Field(ge=0, allow_inf_nan=False)]
 Cosine = Annotated[float, Number, Field(ge=-1, le=1)]
 Switch = Annotated[bool, WithJsonSchema({"enum": ON_OFF})]
-
-
-INDEX = r"[0-9]{1,4}"
-UUID = r"(?:GPU|MIG)-[0-9A-Za-z/-]+"
-
-
-def _gpu(value: object) -> int | str:
-    """A GPU's index on this host, or its UUID."""
-    typed = str(value)
-    if re.fullmatch(INDEX, typed):
-        return int(typed)
-    if re.fullmatch(UUID, typed):
-        return typed
-    raise ValueError("a GPU's index from 0, or its UUID, which begins with GPU- or MIG-")
-
-
-GpuName = Annotated[
-    int | str,
-    BeforeValidator(_gpu),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{UUID}$"}]}),
-]
 
 
 LONGEST = 1e9  # three decades; beyond it a clock can no longer wait

@@ -9,13 +9,7 @@ NAMES = frozenset(
         "process.pid_file",
         "process.cmdline",
         "targets_files",
-        "gpu.devices",
-        "gpu.medium",
-        "gpu.slow",
-        "gpu.pid_labels",
-        "gpu.call_metrics",
         "web.config_file",
-        "web.enable_lifecycle",
         "web.show_answers",
     }
 )

@@ -8,6 +8,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from exporter.settings.addresses import ListenAddress, ServiceUrl, Url, default_name
 from exporter.settings.checks import Checks
+from exporter.settings.gpus import GpuName, Gpus
 from exporter.settings.kinds import (
     AnyCase,
     Auto,
@@ -15,7 +16,6 @@ from exporter.settings.kinds import (
     Duration,
     FilePath,
     FromJson,
-    GpuName,
     HeaderName,
     HeaderValue,
     JsonPathText,
@@ -204,7 +204,19 @@ class Gpu(Section):
     """The GPUs of this machine."""
 
     enabled: Switch = setting(default=True, description="Whether the GPUs are read.")
+    devices: Gpus = setting(
+        "all",
+        "Which GPUs are told of: all, targets for those of the services, or a list of indexes and UUIDs.",
+    )
     every: Duration = setting("5s", "Time between two looks at the GPUs.")
+    medium: Duration = setting("15s", "Time between two looks at what changes more slowly, or is dearer to ask.")
+    slow: Duration = setting("5m", "Time between two looks at what hardly ever changes, such as links and limits.")
+    pid_labels: Switch = setting(
+        default=False, description="Whether the memory of processes is told by pid, rather than by name."
+    )
+    call_metrics: Switch = setting(
+        default=False, description="Whether the time that each function of the driver took is published."
+    )
     library: Auto[FilePath] = setting("auto", "The NVML library's file; auto is where the driver puts it.")
 
 
@@ -221,6 +233,10 @@ class Web(Section):
 
     listen_address: Annotated[Listed[ListenAddress], Field(min_length=1)] = setting(
         (":10068",), "Addresses to listen on; without a host, all of this machine, IPv4 and IPv6."
+    )
+    enable_lifecycle: Switch = setting(
+        default=False,
+        description="Whether a POST to /-/gpu/release lets go of the GPUs' driver, and /-/gpu/acquire takes it up.",
     )
 
 

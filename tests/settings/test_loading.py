@@ -540,6 +540,28 @@ def test_gpus_are_indexes_and_uuids_or_those_that_are_found(
     assert typed(tmp_path, f"targets: [{{url: 'http://a', gpus: {text}}}]").targets[0].gpus == meant
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("all", "all"),
+        ("Targets", "targets"),
+        ("0", (0,)),
+        ("'[1, 0]'", (1, 0)),
+        ("[1, GPU-a0b1]", (1, "GPU-a0b1")),
+    ],
+)
+def test_the_gpus_that_are_read_are_all_or_those_of_the_services_or_some(
+    tmp_path: Path, text: str, meant: str | tuple[int | str, ...]
+) -> None:
+    assert typed(tmp_path, f"gpu: {{devices: {text}}}").gpu.devices == meant
+
+
+def test_the_gpus_that_are_read_may_stand_in_a_variable() -> None:
+    settings = load({}, file=None, environ={"MODEL_SIDECAR_GPU__DEVICES": '["GPU-a0b1", 1]'})
+
+    assert settings.gpu.devices == ("GPU-a0b1", 1)
+
+
 @pytest.mark.parametrize("percentile", ["p1", "p50", "p99", "p99.9", "p99.999", "p99.09"])
 def test_a_percentile_is_named_as_it_is_typed(tmp_path: Path, percentile: str) -> None:
     assert typed(tmp_path, f"objectives: {{duration: {{{percentile}: 2s}}}}").objectives.duration == {percentile: 2.0}

@@ -85,10 +85,6 @@ ON_THE_COMMAND_LINE: Mapping[str, tuple[Mapping[str, object], str]] = {
         {"web": {"config_file": "web.yml"}},
         "--web.config.file: web.config_file is known, but not in this version",
     ),
-    "reloading over HTTP": (
-        {"web": {"enable_lifecycle": True}},
-        "--web.enable-lifecycle: web.enable_lifecycle is known, but not in this version",
-    ),
 }
 
 
@@ -116,13 +112,7 @@ def test_what_is_said_of_one_service_goes_with_no_list_of_several(tmp_path: Path
 
 LATER = (
     "targets_files: []",
-    "gpu: {devices: all}",
-    "gpu: {medium: 15s}",
-    "gpu: {slow: 5m}",
-    "gpu: {pid_labels: false}",
-    "gpu: {call_metrics: false}",
     "web: {config_file: web.yml}",
-    "web: {enable_lifecycle: false}",
     "web: {show_answers: false}",
     "process: {unit: vllm.service}",
     "process: {pid_file: /run/vllm.pid}",
@@ -140,11 +130,11 @@ def test_what_is_not_built_yet_is_refused_as_known(tmp_path: Path, text: str) ->
 
 def test_a_variable_that_is_not_built_yet_is_refused_as_known() -> None:
     with pytest.raises(WrongSettings) as wrong:
-        load({}, file=None, environ={"MODEL_SIDECAR_PROCESS__UNIT": "x", "MODEL_SIDECAR_GPU__DEVICES": "all"})
+        load({}, file=None, environ={"MODEL_SIDECAR_PROCESS__UNIT": "x", "MODEL_SIDECAR_WEB__SHOW_ANSWERS": "on"})
 
     assert sorted(map(str, wrong.value.mistakes)) == [
-        "MODEL_SIDECAR_GPU__DEVICES is known, but not in this version",
         "MODEL_SIDECAR_PROCESS__UNIT is known, but not in this version",
+        "MODEL_SIDECAR_WEB__SHOW_ANSWERS is known, but not in this version",
     ]
 
 

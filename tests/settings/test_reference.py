@@ -59,7 +59,8 @@ def test_what_is_printed_loads_as_the_same_settings(tmp_path: Path) -> None:
         objectives: {duration: {p95: 2500ms, p99.9: 1m}, success_ratio: 0.99, gpu_memory_ratio: 1, cpu_ratio: 0.8}
         verdict: {restart_allowance: 1h}
         checks: {json_schema: {type: object}, matches: "^a+$", ranked: [1, 0]}
-        gpu: {enabled: off, library: /lib/libnvidia-ml.so.1}
+        gpu: {enabled: off, library: /lib/libnvidia-ml.so.1, devices: [0, GPU-a0b1], slow: 90, pid_labels: on}
+        web: {enable_lifecycle: on}
         """,
     )
 
@@ -91,6 +92,8 @@ def test_every_setting_is_in_the_reference_with_its_default_and_what_it_is_for()
     assert (rows["objectives.duration"].default, rows["objectives.success_ratio"].default) == ("{}", "none")
     assert (rows["verdict.misses"].default, rows["verdict.blind_after"].default) == ("3", "10m")
     assert rows["targets[].gpus"].default == "auto"
+    assert (rows["gpu.devices"].default, rows["gpu.medium"].default, rows["gpu.slow"].default) == ("all", "15s", "5m")
+    assert rows["web.enable_lifecycle"].default == "false"
     assert not {"targets[].objectives.duration", "targets[].verdict.misses"} & rows.keys()
     assert "prompt.cases[].checks" in rows
     assert "prompt.cases[].checks.canary" not in rows
@@ -157,7 +160,9 @@ def test_editors_are_told_of_percentiles_and_gpus() -> None:
     assert re.search(pattern, "p99.9")
     assert not re.search(pattern, "p100")
     assert {"exclusiveMinimum": 0, "type": "number"} in duration["anyOf"]
+    devices = sections["Gpu"]["properties"]["devices"]["anyOf"]
     assert {"enum": ["auto", None]} in gpus
+    assert {"enum": ["all", "targets"]} in devices
     assert {"minimum": 0, "type": "integer"} in gpus[1]["items"]["anyOf"]
 
 

@@ -1,0 +1,60 @@
+"""The driver let go of and taken up again while the program runs, as its operator asks over HTTP."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+from exporter.nvml.lease import Lease
+from exporter.watch import Watch
+from exporter.web import Post, Response, plain
+
+PATIENCE = 8.0  # Seconds; less than what most clients wait.
+
+RELEASE, ACQUIRE = "/-/gpu/release", "/-/gpu/acquire"
+DISABLED = "Lifecycle API is not enabled. Start with --web.enable-lifecycle, or set web.enable_lifecycle."
+NOTHING_READ = "The GPUs are not read here, so that nothing holds their driver."
+HANGS = "A call of the driver hangs."
+
+Look = Callable[[], Awaitable[bool]]
+
+
+def posts(lease: Lease, watch: Watch | None, *, enabled: bool) -> Mapping[str, Post]:
+    """What can be asked of this loop's watch of the GPUs, from any other loop."""
+    if not enabled:
+        return _answering(403, DISABLED)
+    if watch is None:
+        return _answering(404, NOTHING_READ)
+    look = partial(_looked, watch, asyncio.get_running_loop())
+    return {RELEASE: Post(partial(_release, lease, look)), ACQUIRE: Post(partial(_acquire, lease, look))}
+
+
+def _answering(status: int, text: str) -> Mapping[str, Post]:
+    async def answer() -> Response:
+        return plain(status, text)
+
+    return dict.fromkeys((RELEASE, ACQUIRE), Post(answer))
+
+
+async def _release(lease: Lease, look: Look) -> Response:
+    lease.released = True
+    in_time = await look()
+    if not lease.held:
+        return plain(200, "The GPUs' driver is let go of.")
+    return plain(503 if in_time else 504, f"{HANGS} The driver is let go of as soon as that returns.")
+
+
+async def _acquire(lease: Lease, look: Look) -> Response:
+    lease.released = False
+    in_time = await look()
+    if not in_time:
+        return plain(504, f"{HANGS} The driver is taken up again as soon as that returns.")
+    if not lease.held:
+        return plain(503, "The GPUs' driver cannot be taken up; it is tried again at every look.")
+    return plain(200, "The GPUs' driver is taken up again.")
+
+
+async def _looked(watch: Watch, loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a look between now and then was made in time; it comes after any that is under way."""
+    looking = asyncio.run_coroutine_threadsafe(watch.once(), loop)
+    done, _ = await asyncio.wait([asyncio.wrap_future(looking)], timeout=PATIENCE)
+    return bool(done)
