@@ -8,15 +8,19 @@ from functools import partial
 from itertools import chain
 from types import ModuleType
 
-from exporter import __version__, assessor, engines, objectives, watch
+from exporter import __version__, assessor, engines, objectives, placement, watch
 from exporter.assessor import Assessor, Surroundings, look_around_for_ever
+from exporter.boards import Machine
 from exporter.exposition import Catalog
+from exporter.gpus import tiers
+from exporter.lifecycle import posts
 from exporter.lookup import Neighbours
 from exporter.nvml import Door, Nvml
+from exporter.nvml.lease import Lease
 from exporter.reading import Reading, Reason
 from exporter.routes import routes
 from exporter.settings import Settings
-from exporter.site import Site, health_of, objectives_of, process_of, prompt_of, rules_of
+from exporter.site import Site, health_of, objectives_of, place_of, process_of, prompt_of, rules_of
 from exporter.sources import gpu, health, host, itself, process, prompt, server
 from exporter.watch import COMMON, Clock, Watch
 from exporter.web import Server
@@ -26,6 +30,7 @@ log = logging.getLogger(__name__)
 LONGEST_POLL = 10.0
 LONGEST_HEALTH = 2 * max(engine.health_timeout for engine in engines.ENGINES.values())
 GRACE = 30.0  # What a look may take beyond its own deadlines, before its watch ends it.
+WHOLE_UUID = len("GPU-00000000-0000-0000-0000-000000000000")
 LOCAL = (*COMMON, Reason.STUCK, Reason.NOT_PERMITTED, Reason.NOT_FOUND)
 
 
@@ -67,10 +72,33 @@ def _process_watch(site: Site, settings: Settings) -> Watch | None:
 
 
 def _gpu_watch(settings: Settings, nvml: Door) -> Watch | None:
-    if not settings.gpu.enabled:
+    wanted = settings.gpu
+    if not wanted.enabled:
         return None
-    clock = Clock(every=lambda: settings.gpu.every, timeout=LONGEST_POLL)
-    return Watch(gpu.Gpus(nvml).read, clock, source="gpu", reasons=gpu.REASONS)
+    options = gpu.Options(
+        medium=wanted.medium,
+        slow=wanted.slow,
+        devices=_asked(settings),
+        by_pid=wanted.pid_labels,
+        timed=wanted.call_metrics,
+    )
+    clock = Clock(every=lambda: wanted.every, timeout=LONGEST_POLL)
+    return Watch(gpu.Gpus(nvml, options).read, clock, source="gpu", reasons=gpu.REASONS)
+
+
+def _asked(settings: Settings) -> frozenset[str] | None:
+    """Which GPUs are asked; None for all, which the services' are found among where not each has named its own."""
+    if settings.gpu.devices == "all":
+        return None
+    if settings.gpu.devices != "targets":
+        return frozenset(map(str, settings.gpu.devices))
+    named = [name for target in settings.targets for name in target.gpus or (None,)]
+    return frozenset(map(str, named)) if all(map(_names_one, named)) else None
+
+
+def _names_one(name: int | str | None) -> bool:
+    """Whether a GPU's name is as its driver tells it, rather than a part's, or the beginning of one."""
+    return isinstance(name, int) or (name is not None and name.startswith("GPU-") and len(name) == WHOLE_UUID)
 
 
 def _host_watch(settings: Settings, _nvml: Door) -> Watch | None:
@@ -99,7 +127,14 @@ def _kinds(module: ModuleType) -> Iterator[type[Reading]]:
 
 
 CATALOG = Catalog(
-    tuple(chain.from_iterable(map(_kinds, (assessor, *SOURCES_OF_A_TARGET, objectives, *SOURCES, watch, itself))))
+    tuple(
+        chain.from_iterable(
+            map(
+                _kinds,
+                (assessor, *SOURCES_OF_A_TARGET, placement, objectives, gpu, *tiers.MODULES, host, watch, itself),
+            )
+        )
+    )
 )
 """Every reading that the sources declare, in the order in which the page tells them."""
 
@@ -133,30 +168,25 @@ def assessors(targets: Iterable[Site], watching: Iterable[Watch], late: Callable
     of_target: dict[str, list[Watch]] = {}
     for each in watching:
         of_target.setdefault(each.collection.target, []).append(each)
+    machine = Machine(partial(_said_of_gpus, of_target.get("", ())))
     for site in targets:
         around = Surroundings(
             prompts=site.target.prompt.enabled is not False,
-            gpus=partial(_gpus_of, site, of_target.get("", ())),
+            place=place_of(site, machine),
             late=late,
         )
         own = of_target.get(site.target.name, [])
         yield Assessor(own, rules_of(site), target=site.target.name, around=around)
 
 
-def _gpus_of(site: Site, of_all: Iterable[Watch]) -> Sequence[gpu.Gpu]:
-    wanted = set(map(str, site.target.gpus or ()))
-    if not wanted:
-        return ()
-    readings = chain(*(each.latest for each in of_all))
-    return tuple(each for each in readings if isinstance(each, gpu.Gpu) and wanted & {each.gpu, each.uuid})
+def _said_of_gpus(of_all: Iterable[Watch]) -> Sequence[Reading]:
+    return next((each.latest for each in of_all if each.collection.source == "gpu"), ())
 
 
-async def run(
-    settings: Settings, sockets: Sequence[socket.socket], stop: asyncio.Event, nvml: Door | None = None
-) -> None:
-    """Watch and serve until told to stop; listening ends first. The GPUs' driver is the machine's, unless given."""
+async def run(settings: Settings, sockets: Sequence[socket.socket], stop: asyncio.Event, lease: Lease) -> None:
+    """Watch and serve until told to stop; listening ends first."""
     targets = sites(settings)
-    watching = tuple(watches(settings, targets, nvml))
+    watching = tuple(watches(settings, targets, lease))
     pulse = itself.Pulse(
         version=__version__,
         targets=len(targets),
@@ -169,9 +199,12 @@ async def run(
     def snapshot() -> tuple[Reading, ...]:
         judged = (each.latest for each in judging)
         read = (each.latest for each in watching)
-        return tuple(chain(*judged, wanted, *read, pulse.latest))
+        told = tuple(chain(*judged, wanted, *read, pulse.latest))
+        return _of_services(told) if settings.gpu.devices == "targets" else told
 
-    serving = Server(routes(CATALOG, snapshot), sockets)
+    of_gpus = next((each for each in watching if each.collection.source == "gpu"), None)
+    able = posts(lease, of_gpus, enabled=settings.web.enable_lifecycle)
+    serving = Server(routes(CATALOG, snapshot, able), sockets)
     serving.start()
     _greet(settings, sockets)
     try:
@@ -184,6 +217,12 @@ async def run(
                 task.cancel()
     finally:
         serving.stop()
+
+
+def _of_services(told: Sequence[Reading]) -> tuple[Reading, ...]:
+    """What is told, without that of GPUs on which no service runs."""
+    here = {each.uuid for each in told if isinstance(each, placement.ServiceGpu)} | {None}
+    return tuple(each for each in told if getattr(each, "uuid", None) in here)
 
 
 def _greet(settings: Settings, sockets: Sequence[socket.socket]) -> None:

@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Annotated, TypeVar
 
+from exporter.placement import Place
 from exporter.reading import Gauge, Label, Note, Reading
-from exporter.sources.gpu import Gpu
 from exporter.sources.health import Health
 from exporter.sources.process import Process
 from exporter.sources.prompt import Answers, Service
 from exporter.sources.server import Progress, Server
-from exporter.standing import Evidence, Rules, Seen, Standing, State
 from exporter.verdict import verdict
+from exporter.verdict.standing import Evidence, Rules, Seen, Standing, State
+from exporter.verdict.words import TRIES, said
 from exporter.watch import Watch
 from exporter.wire import Failure, Outcome
-from exporter.words import TRIES, said
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +67,8 @@ class Surroundings:
 
     prompts: bool = True
     """Whether prompts are sent, once it is recognised."""
-    gpus: Callable[[], Sequence[Gpu]] = tuple
-    """What its GPUs say."""
+    place: Place | None = None
+    """On which GPUs it runs."""
     watched: float = 0.0
     """For how many seconds it is taken to have been watched already."""
     late: Callable[[float], bool] = lambda _since: False
@@ -109,9 +109,10 @@ class Assessor:
         """Judge by what the sources say now."""
         before = self.standing.state
         self.standing = verdict(self._seen(), self.standing, self._rules)
-        told = Verdict.of(self.target, self.standing)
-        if told != self.latest[0]:
-            self.latest = (told,)
+        place = self._around.place
+        told = (Verdict.of(self.target, self.standing), *(place.latest if place else ()))
+        if told != self.latest:
+            self.latest = told
         if self.standing.state is not before:
             level = logging.WARNING if self.standing.state in WAKING else logging.INFO
             who = {"target": self.target, "state": str(self.standing.state)}
@@ -120,6 +121,7 @@ class Assessor:
     def _seen(self) -> Seen:
         readings = tuple(chain(*(watch.latest for watch in self._watches)))
         service = _one(Service, readings)
+        process = _one(Process, readings)
         seen = Seen(
             now=time.monotonic(),
             time=time.time(),
@@ -128,8 +130,8 @@ class Assessor:
             health=_one(Health, readings),
             server=tuple(each for each in readings if isinstance(each, Server)),
             progress=_one(Progress, readings),
-            process=_one(Process, readings),
-            gpus=self._around.gpus(),
+            process=process,
+            gpus=self._around.place.look(process) if self._around.place else (),
             shared=self.shared,
         )
         last = seen.last

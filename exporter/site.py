@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ import httpx
 
 from exporter import __version__, engines
 from exporter.ask import Limits
+from exporter.boards import Machine
 from exporter.checks.canary import Canary
 from exporter.checks.images import Picture
 from exporter.checks.judge import Checks
@@ -20,13 +22,14 @@ from exporter.clock import Transport
 from exporter.lookup import Neighbours
 from exporter.objectives import Objectives
 from exporter.pace import Pace
+from exporter.placement import Place, Word
 from exporter.protocols import PROTOCOLS
 from exporter.response import origin
 from exporter.settings import Case, Target, Tls
 from exporter.settings import Checks as CheckSettings
 from exporter.settings import Prompt as PromptSettings
 from exporter.sources import health, process, prompt, server
-from exporter.standing import Rules
+from exporter.verdict.standing import Rules
 from exporter.wire import Prompt, Recognition
 
 DEFAULT_HEALTH_PATH = "/health"
@@ -247,6 +250,12 @@ def process_of(site: Site) -> process.ServiceProcess:
     url, asked = httpx.URL(site.target.url), site.target.process
     listening = None if asked is None else asked.port or url.port or {"http": 80, "https": 443}[url.scheme]
     return process.ServiceProcess(target=site.target.name, host=url.host, port=listening, neighbours=site.neighbours)
+
+
+def place_of(site: Site, machine: Machine) -> Place:
+    """Where one target runs, among the GPUs of this machine."""
+    own = os.environ.get("NVIDIA_VISIBLE_DEVICES")
+    return Place(machine, target=site.target.name, word=Word(wanted=site.target.gpus or (), own=own))
 
 
 def objectives_of(site: Site) -> Objectives:

@@ -10,7 +10,7 @@ import pytest
 from exporter.assessor import Assessor, Surroundings, Verdict, look_around
 from exporter.reading import Reading
 from exporter.sources.prompt import Answers, Service
-from exporter.standing import Evidence, Rules, State
+from exporter.verdict.standing import Evidence, Rules, State
 from exporter.watch import Clock, Watch
 from exporter.wire import Failed, Failure, Outcome
 

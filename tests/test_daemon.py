@@ -16,7 +16,7 @@ from exporter.lookup import Lookup
 from exporter.protocols import PROTOCOLS
 from exporter.reading import Reason
 from exporter.sources.prompt import SKIPS
-from exporter.standing import Evidence, State
+from exporter.verdict.standing import Evidence, State
 from exporter.wire import Failure
 from tests.daemon import Daemon, Page, ended, started
 from tests.hostile import ELSEWHERE, redirecting

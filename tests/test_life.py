@@ -19,6 +19,8 @@ import pytest
 import yaml
 
 from exporter import app
+from exporter.nvml import Nvml
+from exporter.nvml.lease import Lease
 from exporter.settings import load
 from exporter.web import bind
 from tests.daemon import PATIENCE, Page, begun, ended
@@ -261,7 +263,7 @@ def test_a_scrape_is_answered_while_a_task_holds_the_loop() -> None:
 
     async def life() -> bool:
         stop = asyncio.Event()
-        running = asyncio.create_task(app.run(settings, sockets, stop))
+        running = asyncio.create_task(app.run(settings, sockets, stop, Lease(Nvml())))
         await asyncio.sleep(0.01)
         threading.Thread(target=scrape, daemon=True).start()
         meanwhile = answered.wait(PATIENCE)  # holds the loop
@@ -293,7 +295,7 @@ def test_it_listens_no_more_before_it_lets_go_of_what_is_under_way(stage: Stage)
 
     async def life() -> None:
         stop = asyncio.Event()
-        running = asyncio.create_task(app.run(settings, sockets, stop))
+        running = asyncio.create_task(app.run(settings, sockets, stop, Lease(Nvml())))
         await asyncio.to_thread(until, lambda: bool(service.asked("POST")))
         stop.set()
         await running

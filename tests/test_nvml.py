@@ -1,41 +1,28 @@
 """The door to the driver: units, what it cannot say, and a driver that is missing, old, unloaded or loaded anew."""
 
 import os
+import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+import pynvml
 import pytest
 
-from exporter.reading import Reason
-from exporter.sources.gpu import Gpu, GpuDevices, GpuDriver, GpuIdentity
+from exporter.gpus.activity import Gpu
+from exporter.gpus.identity import GpuDriver
+from exporter.nvml import Nvml
+from exporter.reading import Reason, Unreadable
+from exporter.sources.gpu import GpuCalls, GpuDevices
 from exporter.watch import Collection
 from tests.nvml.driver import ROOT, Driver, Look, Readings, looking, of, require_compiler
+from tests.nvml.opened import first, opened, times
 
 require_compiler()
 
 PATIENCE = 30.0
-
-SAYS_NOTHING = """
-    name serial vbios architecture capability_major utilization memory_utilization encoder decoder memory_total
-    power_mw enforced_mw set_mw default_mw minimum_mw energy_mj temperature clock.0 clock.1 clock.2 clock.3
-    clock_max.0 clock_max.1 clock_max.2 clock_max.3 performance_state processes mps_processes
-"""
-
-MEMORY = {"memory_total_bytes", "memory_used_bytes", "memory_free_bytes", "memory_reserved_bytes"}
-CANNOT_BE: Sequence[tuple[str, int, set[str]]] = (
-    ("power_mw", 0xFFFFFFFF, {"power_watts"}),
-    ("power_mw", 4 * 700_000 + 1, {"power_watts"}),
-    ("power_mw", 0, {"power_watts"}),
-    ("energy_mj", 0xFFFFFFFFFFFFFFFF, {"energy_joules"}),
-    ("energy_mj", 9223372036854775792, {"energy_joules"}),
-    ("energy_mj", 0, {"energy_joules"}),
-    ("utilization", 101, {"utilization_ratio"}),
-    ("temperature", 201, {"temperature_celsius"}),
-    ("performance_state", 32, {"performance_state"}),
-    ("memory_used", 85_520_809_985, MEMORY),
-    ("memory_total", 0, MEMORY),
-)
 
 
 @pytest.fixture
@@ -57,119 +44,6 @@ def until_readable(look: Look) -> Readings:
             return readings
         time.sleep(0.05)
     raise AssertionError("the driver was never readable again")
-
-
-def untold(gpu: Gpu) -> set[str]:
-    """The names of what a GPU does not tell, but for processes, of which it has none."""
-    return {name for name in gpu.__slots__ if getattr(gpu, name) in (None, {})} - {"process_memory_bytes"}
-
-
-def test_everything_is_told_in_base_units(driver: Driver) -> None:
-    driver.script(
-        {
-            "gpu.0.utilization": 55,
-            "gpu.0.memory_utilization": 7,
-            "gpu.0.encoder": 100,
-            "gpu.0.memory_used": 1 << 30,
-            "gpu.0.power_mw": 123450,
-            "gpu.0.set_mw": 650000,
-            "gpu.0.enforced_mw": 600000,
-            "gpu.0.energy_mj": 5_000_000_000_123,
-            "gpu.0.temperature": 77,
-            "gpu.0.performance_state": 2,
-        }
-    )
-
-    gpu = of(Gpu, driver.look())[0]
-
-    assert gpu == Gpu(
-        gpu="0",
-        uuid="GPU-00000000-0000-0000-0000-000000000000",
-        utilization_ratio=0.55,
-        memory_utilization_ratio=0.07,
-        encoder_utilization_ratio=1.0,
-        decoder_utilization_ratio=0.0,
-        memory_total_bytes=85_520_809_984,
-        memory_used_bytes=1 << 30,
-        memory_free_bytes=85_520_809_984 - (1 << 30) - 502_267_904,
-        memory_reserved_bytes=502_267_904,
-        power_watts=123.45,
-        power_limit_watts={"enforced": 600.0, "set": 650.0, "default": 700.0, "minimum": 200.0, "maximum": 700.0},
-        energy_joules=5_000_000_000.123,
-        temperature_celsius=77,
-        clock_hertz={"graphics": 345e6, "sm": 345e6, "memory": 2619e6, "video": 765e6},
-        clock_max_hertz={"graphics": 1980e6, "sm": 1980e6, "memory": 2619e6, "video": 1545e6},
-        performance_state=2,
-        process_memory_bytes={},
-    )
-
-
-def test_what_a_driver_does_not_offer_is_absent_and_never_zero(driver: Driver) -> None:
-    driver.script({f"gpu.0.{word}": "N/A" for word in SAYS_NOTHING.split()})
-
-    readings = driver.look()
-
-    assert untold(of(Gpu, readings)[0]) == {*Gpu.__slots__} - {"gpu", "uuid", "process_memory_bytes"}
-    assert of(GpuIdentity, readings)[0].name == ""
-
-
-def test_a_call_that_fails_for_itself_costs_its_own_value_alone(driver: Driver) -> None:
-    codes = [2, 4, 6, 14, 17, 20, 27, 999]
-    driver.script({f"result.{gpu}.nvmlDeviceGetPowerUsage": code for gpu, code in enumerate(codes)})
-    driver.script({"gpus": len(codes), "result.nvmlSystemGetDriverVersion": 999})
-
-    readings = driver.look()
-
-    assert [untold(gpu) for gpu in of(Gpu, readings)] == [{"power_watts"}] * len(codes)
-    assert of(GpuDriver, readings)[0].driver == ""
-
-
-def test_a_value_that_cannot_be_is_absent(driver: Driver) -> None:
-    driver.script({f"gpu.{gpu}.{word}": value for gpu, (word, value, _) in enumerate(CANNOT_BE)})
-    driver.script({"gpus": len(CANNOT_BE)})
-
-    readings = driver.look()
-
-    assert [untold(gpu) for gpu in of(Gpu, readings)] == [absent for *_, absent in CANNOT_BE]
-
-
-def test_a_limit_or_a_clock_that_is_not_known_leaves_the_others(driver: Driver) -> None:
-    driver.script({"gpu.0.enforced_mw": 0xFFFFFFFF, "gpu.0.clock.3": "N/A"})
-
-    gpu = of(Gpu, driver.look())[0]
-
-    assert gpu.power_limit_watts.keys() == {"set", "default", "minimum", "maximum"}
-    assert gpu.clock_hertz.keys() == {"graphics", "sm", "memory"}
-
-
-def test_a_cold_chip_is_told_below_zero(driver: Driver) -> None:
-    driver.script({"gpu.0.temperature": -5})
-
-    assert of(Gpu, driver.look())[0].temperature_celsius == -5
-
-
-def test_an_older_driver_tells_what_its_older_functions_can(tmp_path: Path) -> None:
-    driver = Driver(
-        tmp_path,
-        lacks=[
-            "nvmlDeviceGetTemperatureV",
-            "nvmlDeviceGetMemoryInfo_v2",
-            "nvmlDeviceGetComputeRunningProcesses_v3",
-            "nvmlDeviceGetMPSComputeRunningProcesses_v3",
-            "nvmlDeviceGetMPSComputeRunningProcesses_v2",
-            "nvmlDeviceGetArchitecture",
-        ],
-    )
-    driver.script({"gpu.0.memory_used": 1 << 30, "gpu.0.processes": f"{os.getpid()}:1024"})
-
-    readings = driver.look()
-
-    gpu = of(Gpu, readings)[0]
-    assert gpu.temperature_celsius == 41
-    assert gpu.memory_used_bytes == (1 << 30) + 502_267_904
-    assert gpu.memory_reserved_bytes is None
-    assert sum(gpu.process_memory_bytes.values()) == 1024
-    assert of(GpuIdentity, readings)[0].architecture == ""
 
 
 def test_a_function_that_the_driver_does_not_know_is_asked_for_once(driver: Driver) -> None:
@@ -299,3 +173,216 @@ def test_a_driver_that_cannot_be_opened_is_left_alone_for_a_while(driver: Driver
 
     opened = [call for call in driver.calls() if call.function == "nvmlInitWithFlags"]
     assert 1 <= len(opened) < 25
+
+
+def test_what_a_gpu_does_not_support_it_is_asked_once_and_the_others_at_every_look(driver: Driver) -> None:
+    driver.script({"gpus": 2, "gpu.1.power_mw": "N/A"})
+
+    with looking(driver.environment) as look:
+        for _ in range(3):
+            look()
+
+    asked = [call.gpu for call in driver.calls() if call.function == "nvmlDeviceGetPowerUsage"]
+    assert (asked.count(0), asked.count(1)) == (3, 1)
+
+
+def test_a_gpu_is_asked_again_after_a_while_what_it_did_not_support(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, _ = opened(tmp_path, monkeypatch)
+    nvml = Nvml(unsupported_for=0.05)
+    nvml.open()
+    driver.script({"gpu.0.power_mw": "N/A"})
+    before = [first(nvml).number("nvmlDeviceGetPowerUsage") for _ in range(2)]
+    driver.script({"gpu.0.power_mw": 70_000})
+    time.sleep(0.06)
+
+    after = first(nvml).number("nvmlDeviceGetPowerUsage")
+
+    assert before == [None, None]
+    assert after == 70_000
+
+
+def test_a_gpu_is_asked_again_what_it_did_not_support_once_the_driver_was_loaded_anew(driver: Driver) -> None:
+    driver.script({"gpu.0.power_mw": "N/A"})
+
+    with looking(driver.environment) as look:
+        before = look()
+        driver.script({"driver.generation": 2, "gpu.0.power_mw": 70_000})
+        after = until_readable(look)
+
+    assert [of(Gpu, each)[0].power_watts for each in (before, after)] == [None, 70.0]
+
+
+def test_one_thing_that_is_not_supported_leaves_others_of_the_same_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, nvml = opened(tmp_path, monkeypatch)
+    driver.script({"gpu.0.clock.3": "N/A"})
+    gpu = first(nvml)
+
+    told = [gpu.number(("nvmlDeviceGetClockInfo", clock)) for clock in (3, 0, 3, 0)]
+
+    assert told == [None, 345, None, 345]
+    assert times(driver, "nvmlDeviceGetClockInfo") == 3
+
+
+def test_what_the_driver_keeps_from_this_user_is_told_in_the_log_once(
+    driver: Driver, capfd: pytest.CaptureFixture[str]
+) -> None:
+    driver.script({"gpus": 2, "result.nvmlDeviceGetTotalEnergyConsumption": 4})
+
+    with looking(driver.environment, "--verbose") as look:
+        for _ in range(3):
+            look()
+
+    assert capfd.readouterr().err.count("nvmlDeviceGetTotalEnergyConsumption") == 1
+
+
+def test_a_function_that_the_binding_does_not_know_is_not_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, nvml = opened(tmp_path, monkeypatch)
+
+    assert first(nvml).number("nvmlDeviceGetKettles") is None
+
+
+def test_a_driver_too_old_for_a_list_as_the_binding_wants_it_has_no_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, nvml = opened(tmp_path, monkeypatch, lacks=["nvmlDeviceGetComputeRunningProcesses_v3"])
+
+    assert first(nvml).rows("nvmlDeviceGetComputeRunningProcesses") is None
+
+
+def test_what_each_function_costs_is_told_where_it_is_wanted(driver: Driver) -> None:
+    driver.script({"gpus": 2, "hang.nvmlDeviceGetPowerUsage": 20, "hang.nvmlDeviceGetHandleByIndex_v2": 10})
+
+    with looking(driver.environment, "--timed") as look:
+        look()
+        look()
+        calls = of(GpuCalls, look())[0]
+
+    assert calls.calls["nvmlDeviceGetPowerUsage"] == 4
+    assert calls.call_seconds["nvmlDeviceGetPowerUsage"] >= 0.08
+    assert calls.call_seconds["nvmlDeviceGetHandleByIndex"] >= 0.02
+    assert calls.calls.keys() == calls.call_seconds.keys()
+
+
+def test_what_a_failed_call_cost_is_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, nvml = opened(tmp_path, monkeypatch)
+    driver.script({"gpu.0.power_mw": "!999"})
+    nvml.costs()
+
+    first(nvml).number("nvmlDeviceGetPowerUsage")
+
+    assert nvml.costs()["nvmlDeviceGetPowerUsage"].calls == 1
+
+
+def test_what_the_functions_cost_is_absent_unless_wanted(driver: Driver) -> None:
+    assert not of(GpuCalls, driver.look())
+
+
+def test_a_library_that_is_installed_later_is_found(driver: Driver) -> None:
+    driver.uninstall()
+
+    with looking(driver.environment) as look:
+        before = look()
+        driver.install()
+        after = until_readable(look)
+
+    assert failed(before) == {"not_found": 1}
+    assert len(of(Gpu, after)) == 1
+
+
+def test_a_driver_that_fails_at_first_for_no_known_reason_is_tried_until_it_does_not(driver: Driver) -> None:
+    driver.script({"result.nvmlInitWithFlags": 999})
+
+    with looking(driver.environment) as look:
+        before = look()
+        driver.script({"result.nvmlInitWithFlags": None})
+        after = until_readable(look)
+
+    assert failed(before) == {"error": 1}
+    assert len(of(Gpu, after)) == 1
+
+
+def test_a_driver_that_is_loaded_anew_is_read_again_at_the_second_look(driver: Driver) -> None:
+    driver.script({"gpus": 8})
+
+    with looking(driver.environment) as look:
+        look()
+        driver.script({"driver.generation": 2})
+        missed, after = look(), look()
+
+    assert failed(missed) == {"error": 1}
+    assert len(of(Gpu, after)) == 8
+
+
+def test_a_library_that_has_not_changed_is_not_called_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, nvml = opened(tmp_path, monkeypatch)
+
+    assert nvml.installed is not None
+    assert not nvml.replaced()
+
+
+def test_another_file_in_the_librarys_place_replaces_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(tmp_path)
+    monkeypatch.setattr(pynvml, "nvmlLib", None)
+    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+    monkeypatch.setenv("NVML_SCRIPT", driver.environment["NVML_SCRIPT"])
+    nvml = Nvml(str(driver.library))
+    nvml.open()
+    before = nvml.installed
+
+    driver.install(version="590.48.01")
+
+    assert nvml.replaced()
+    assert nvml.installed not in {None, before}
+
+
+def test_a_library_that_was_taken_away_is_not_called_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(tmp_path)
+    monkeypatch.setattr(pynvml, "nvmlLib", None)
+    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+    monkeypatch.setenv("NVML_SCRIPT", driver.environment["NVML_SCRIPT"])
+    nvml = Nvml(str(driver.library))
+    nvml.open()
+
+    driver.uninstall()
+
+    assert not nvml.replaced()
+    assert nvml.installed is None
+
+
+def test_a_library_that_was_never_loaded_is_not_called_replaced() -> None:
+    nvml = Nvml("/nowhere/libnvidia-ml.so.1")
+
+    with pytest.raises(Unreadable):
+        nvml.open()
+
+    assert not nvml.replaced()
+
+
+def test_a_library_that_the_system_finds_by_its_name_is_replaced_where_the_name_leads_elsewhere(
+    driver: Driver,
+) -> None:
+    named = driver.library
+    old, new = named.with_name("libnvidia-ml.so.580.105.08"), named.with_name("libnvidia-ml.so.590.48.01")
+    shutil.copy(named, old)
+    shutil.copy(named, new)
+    named.unlink()
+    named.symlink_to(old.name)
+    asks = "nvml.open(); print(nvml.replaced()); sys.stdin.readline(); print(nvml.replaced())"
+
+    program = [sys.executable, "-uc", f"import sys; from exporter.nvml import Nvml; nvml = Nvml(); {asks}"]
+    with subprocess.Popen(
+        program, env=driver.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as asking:
+        assert asking.stdout is not None
+        before = asking.stdout.readline()
+        named.unlink()
+        named.symlink_to(new.name)
+        after, _ = asking.communicate("\n")
+
+    assert (before.strip(), after.strip()) == ("False", "True")

@@ -16,10 +16,10 @@ from exporter.settings import Settings, Target
 from exporter.site import Site, rules_of
 from exporter.sources.health import Health
 from exporter.sources.prompt import Answers, Service
-from exporter.standing import State
+from exporter.verdict.standing import State
+from exporter.verdict.words import TRIES, said
 from exporter.watch import Watch
 from exporter.wire import NOBODY, Failed, Failure, Outcome
-from exporter.words import TRIES, said
 
 ADVICE: Mapping[Failure, str] = {
     Failure.REFUSED: "nothing listens there: is the server started, and is the port the right one?",

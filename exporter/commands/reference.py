@@ -1,28 +1,36 @@
-"""The tables of README, made from the declarations."""
+"""The tables of README, made from the declarations, and the rules of `deploy` that are made from a table."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from exporter import engines
 from exporter.app import CATALOG
+from exporter.commands import dcgm
 from exporter.settings import reference as settings
+from exporter.verdict.standing import State
+from exporter.verdict.words import MEANINGS, TRIES
 
 
 def write(file: Path) -> int:
-    """Put the tables between their marks in a file."""
+    """Put the tables and rules between their marks in a file."""
     file.write_text(filled(file.read_text()))
     return 0
 
 
 def filled(text: str) -> str:
-    """A text with each table between its marks, `<!-- NAME -->` and `<!-- end of NAME -->`, made anew."""
+    """A text with each table between its marks, `<!-- NAME -->` and `<!-- end of NAME -->`, made anew.
+
+    Where it is YAML, its marks are comments.
+    """
     for name, rows in _tables().items():
-        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        table = "\n".join([begin, *rows, end])
-        before, found, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        text = before + table + after if found and closed else text
-    return text
+        text = _between(text, f"<!-- {name} -->", f"<!-- end of {name} -->", rows)
+    return _between(text, "# <!-- dcgm-names -->", "# <!-- end of dcgm-names -->", dcgm.rules())
+
+
+def _between(text: str, begin: str, end: str, rows: Iterable[str]) -> str:
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    return before + "\n".join([begin, *rows, end]) + after if found and closed else text
 
 
 def _tables() -> Mapping[str, Iterable[str]]:
@@ -30,6 +38,10 @@ def _tables() -> Mapping[str, Iterable[str]]:
         "engines": _table(
             ("engine", "recognised by", "asked in", "evidence"),
             ((f"`{each.engine}`", each.recognised_by, each.protocol, each.evidence) for each in engines.rows()),
+        ),
+        "states": _table(
+            ("state", "the service is", "what to try"),
+            ((f"`{state}`", MEANINGS[state], TRIES[state]) for state in State),
         ),
         "settings": _table(
             ("setting", "default", "what it is for"),

@@ -2,9 +2,9 @@
 
 from exporter.nvml.door import (
     MEMORY_V2,
+    Cost,
     Door,
     Lost,
-    Nvml,
     Respondent,
     millions,
     number,
@@ -12,9 +12,11 @@ from exporter.nvml.door import (
     thousandths,
     within,
 )
+from exporter.nvml.driver import Nvml
 
 __all__ = [
     "MEMORY_V2",
+    "Cost",
     "Door",
     "Lost",
     "Nvml",

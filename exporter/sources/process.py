@@ -9,7 +9,7 @@ from typing import Annotated, Self, TypeVar
 
 import psutil
 
-from exporter.lookup import Lookup, Neighbours, Search
+from exporter.lookup import Found, Lookup, Neighbours, Search
 from exporter.pids import Children, Pid, tree
 from exporter.reading import Counter, Gauge, Label, Note, Reading
 from exporter.sockets import Listener
@@ -21,6 +21,8 @@ VISIBLE = (Lookup.FOUND, Lookup.NOT_FOUND)
 
 UNIQUE, UNIQUE_SLOW = 60.0, 600.0  # Seconds between two readings of unique memory, and after a slow one.
 SLOW = 0.05
+
+TELL_OF_GPUS = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,13 @@ class Process(Reading):
     ] = None
     connections: Annotated[
         int | None, Gauge("Open connections to the port, those in the backlog too; absent while none listens.")
+    ] = None
+    pids: Annotated[frozenset[int], Note("The numbers of its processes; none while not found.", shown=False)] = (
+        frozenset()
+    )
+    environment: Annotated[
+        Mapping[str, str] | None,
+        Note("What the topmost process was told of GPUs at its start; None where not ours to know.", shown=False),
     ] = None
 
 
@@ -194,6 +203,15 @@ def _unique(of: Pid) -> int | None:
         return 0
 
 
+def environment(of: Pid) -> Mapping[str, str] | None:
+    """What a process was told of GPUs when it started; None where that is not ours to know."""
+    try:
+        every = told(psutil.Process(of.number).environ)
+    except psutil.NoSuchProcess:
+        return None
+    return None if every is None else {name: every[name] for name in TELL_OF_GPUS if name in every}
+
+
 def summed(amounts: Iterable[int | None]) -> int | None:
     """Their sum; None where one of them is not known."""
     every = list(amounts)
@@ -212,6 +230,8 @@ class ServiceProcess:
         self._members: Sequence[Pid] = ()
         self._totals = Totals()
         self._unique = UniqueMemory()
+        self._found = Found(lookup=Lookup.OFF)
+        self._environment: Mapping[str, str] | None = None
 
     async def read(self) -> AsyncGenerator[Sequence[Reading], None]:
         """Look once, on the thread that all services share."""
@@ -224,6 +244,8 @@ class ServiceProcess:
         search.look()
         seen = self._seen(search)
         root = search.found.root
+        if search.found != self._found:
+            self._found, self._environment = search.found, None if root is None else environment(root)
         return [seen] if root is None else self._added_up(seen, root)
 
     def _seen(self, search: Search) -> Process:
@@ -249,6 +271,8 @@ class ServiceProcess:
         fullest = max(now.values(), key=attrgetter("crowding"))
         process = replace(
             seen,
+            pids=frozenset(member.number for member in now),
+            environment=self._environment,
             # Differences of hundredths, added up, would drag a tail of digits behind them.
             cpu_seconds={mode: round(self._totals.sums.get(mode, 0.0), 6) for mode in ("user", "system")},
             resident_memory_bytes=sum(used.resident for used in now.values()),

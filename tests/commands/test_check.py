@@ -12,9 +12,9 @@ import yaml
 
 from exporter.commands.check import ADVICE, check
 from exporter.settings import Target, load, reference
-from exporter.standing import State
+from exporter.verdict.standing import State
+from exporter.verdict.words import TRIES
 from exporter.wire import Failure
-from exporter.words import TRIES
 from tests.daemon import ended
 from tests.hostile import GARBAGE
 from tests.services.openai import CHAT, GOOD, models

@@ -2,23 +2,42 @@
 
 import argparse
 import asyncio
+import logging
 import pickle
 import sys
 from pathlib import Path
 
 from exporter.nvml import Nvml
-from exporter.sources.gpu import REASONS, Gpus
+from exporter.sources.gpu import PCI, REASONS, Gpus, Options
 from exporter.watch import Clock, Watch
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--library")
-    options.add_argument("--proc", type=Path, default=Path("/proc"))
-    options.add_argument("--timeout", type=float, default=20.0)
-    given = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--library")
+    parser.add_argument("--proc", type=Path, default=Path("/proc"))
+    parser.add_argument("--pci", type=Path, default=PCI)
+    parser.add_argument("--timeout", type=float, default=20.0)
+    parser.add_argument("--medium", type=float, default=0.0, help="asked at every look, unless a test says otherwise")
+    parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--devices", nargs="+")
+    parser.add_argument("--by-pid", action="store_true")
+    parser.add_argument("--timed", action="store_true")
+    parser.add_argument("--verbose", action="store_true")
+    given = parser.parse_args()
+    if given.verbose:
+        logging.basicConfig(level=logging.INFO)
+    options = Options(
+        medium=given.medium,
+        slow=given.slow,
+        devices=frozenset(given.devices) if given.devices else None,
+        by_pid=given.by_pid,
+        timed=given.timed,
+        proc=given.proc,
+        pci=given.pci,
+    )
     clock = Clock(every=lambda: 1.0, timeout=given.timeout)
-    watch = Watch(Gpus(Nvml(given.library), given.proc).read, clock, source="gpu", reasons=REASONS)
+    watch = Watch(Gpus(Nvml(given.library), options).read, clock, source="gpu", reasons=REASONS)
     with asyncio.Runner() as runner:
         for _ in sys.stdin:
             runner.run(watch.once())

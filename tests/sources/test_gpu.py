@@ -1,22 +1,30 @@
 """The GPUs: which are there, which are lost, who uses their memory, and what a driver that hangs cannot hold up."""
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from exporter.sources.gpu import Gpu, GpuDevices, GpuDriver, GpuIdentity, GpuPresence
+from exporter.gpus.activity import Gpu
+from exporter.gpus.heat import GpuHeat
+from exporter.gpus.identity import GpuIdentity
+from exporter.gpus.links import GpuLinks
+from exporter.gpus.processes import GpuProcesses
+from exporter.gpus.xids import GpuXids
+from exporter.reading import Reading, declarations
+from exporter.sources.gpu import GpuDevices, GpuPresence
 from exporter.watch import Collection
+from tests.nvml.boards import NAMES, words
 from tests.nvml.driver import Driver, Readings, looking, of, require_compiler
 
 require_compiler()
 
 PATIENCE = 30.0
+MOST_FAST_CALLS = 15
 FIRST = "GPU-00000000-0000-0000-0000-000000000000"
 SECOND = "GPU-00000001-0000-0000-0000-000000000001"
-HOST = "pid:[4026531836]"
-CONTAINER = "pid:[4026532999]"
 
 
 @pytest.fixture
@@ -26,40 +34,6 @@ def driver(tmp_path: Path) -> Driver:
 
 def presence(readings: Readings) -> list[tuple[str, str, bool]]:
     return [(each.gpu, each.uuid, each.up) for each in of(GpuPresence, readings)]
-
-
-def proc(folder: Path, names: Mapping[int, str], *, namespace: str = HOST) -> Path:
-    """A /proc of some processes, all of which hold a file open."""
-    place = folder / "proc"
-    (place / "self/ns").mkdir(parents=True)
-    (place / "self/ns/pid").symlink_to(namespace)
-    for pid, name in names.items():
-        (place / str(pid) / "fd").mkdir(parents=True)
-        (place / str(pid) / "fd/0").symlink_to("/dev/null")
-        (place / str(pid) / "comm").write_text(f"{name}\n")
-    return place
-
-
-def process_memory(driver: Driver, place: Path) -> Mapping[str, int]:
-    return of(Gpu, driver.look("--proc", str(place)))[0].process_memory_bytes
-
-
-def test_a_gpu_says_what_it_is(driver: Driver) -> None:
-    readings = driver.look()
-
-    assert of(GpuDriver, readings) == [GpuDriver(driver="580.105.08", cuda="13.0", nvml="13.580.105.08")]
-    assert of(GpuIdentity, readings) == [
-        GpuIdentity(
-            gpu="0",
-            uuid=FIRST,
-            name="NVIDIA H100 80GB HBM3",
-            pci_bus_id="00000000:18:00.0",
-            serial="1650000000001",
-            vbios="96.00.99.00.01",
-            architecture="Hopper",
-            compute_capability="9.0",
-        )
-    ]
 
 
 def test_a_driver_without_gpus_is_read_and_counts_none(driver: Driver) -> None:
@@ -149,66 +123,12 @@ def test_a_gpu_that_belongs_to_others_is_not_called_lost(driver: Driver) -> None
 def test_memory_that_is_the_hosts_is_absent_and_the_rest_is_told(driver: Driver) -> None:
     driver.script({"gpu.0.memory_total": "N/A", "gpu.0.processes": "7:1024"})
 
-    gpu = of(Gpu, driver.look())[0]
+    readings = driver.look()
 
+    gpu = of(Gpu, readings)[0]
     assert gpu.memory_total_bytes is gpu.memory_used_bytes is gpu.memory_free_bytes is gpu.memory_reserved_bytes is None
     assert gpu.power_watts == 69.85
-    assert sum(gpu.process_memory_bytes.values()) == 1024
-
-
-def test_processes_of_one_name_are_added_up(driver: Driver, tmp_path: Path) -> None:
-    driver.script({"gpu.0.processes": "11:1000,12:2000,13:400"})
-
-    memory = process_memory(driver, proc(tmp_path, {11: "vllm", 12: "vllm", 13: "python3"}))
-
-    assert memory == {"vllm": 3000, "python3": 400}
-
-
-def test_a_process_that_shares_a_gpu_with_others_through_mps_is_counted_once(driver: Driver, tmp_path: Path) -> None:
-    driver.script({"gpu.0.processes": "11:1000", "gpu.0.mps_processes": "11:1000,12:50"})
-
-    memory = process_memory(driver, proc(tmp_path, {11: "vllm", 12: "vllm"}))
-
-    assert memory == {"vllm": 1050}
-
-
-def test_the_largest_twenty_names_are_told_and_the_rest_together(driver: Driver, tmp_path: Path) -> None:
-    names = {pid: f"server-{pid}" for pid in range(1, 31)}
-    driver.script({"gpu.0.processes": ",".join(f"{pid}:{1000 * pid}" for pid in names)})
-
-    memory = process_memory(driver, proc(tmp_path, names))
-
-    assert memory == {f"server-{pid}": 1000 * pid for pid in range(11, 31)} | {"other": 1000 * sum(range(1, 11))}
-
-
-def test_a_process_that_has_ended_is_counted_without_its_name(driver: Driver, tmp_path: Path) -> None:
-    driver.script({"gpu.0.processes": "11:1000,12:50"})
-
-    assert process_memory(driver, proc(tmp_path, {11: "vllm"})) == {"vllm": 1000, "other": 50}
-
-
-def test_in_a_container_only_a_process_that_holds_a_gpu_gives_its_name(driver: Driver, tmp_path: Path) -> None:
-    driver.script({"gpu.0.processes": "11:1000,12:50"})
-    place = proc(tmp_path, {11: "vllm", 12: "postgres"}, namespace=CONTAINER)
-    (place / "11/fd/1").symlink_to("/dev/nvidia0")
-
-    assert process_memory(driver, place) == {"vllm": 1000, "other": 50}
-
-
-def test_a_process_whose_memory_is_not_told_is_left_out(driver: Driver, tmp_path: Path) -> None:
-    driver.script({"gpu.0.processes": "11:1000,12:N/A"})
-
-    assert process_memory(driver, proc(tmp_path, {11: "vllm", 12: "python3"})) == {"vllm": 1000}
-
-
-def test_a_list_of_processes_that_cannot_be_is_not_believed(driver: Driver, tmp_path: Path) -> None:
-    impossible = ["0:1000", "4194305:1000", "12:85520809985"]
-    driver.script({f"gpu.{gpu}.processes": f"11:1000,{process}" for gpu, process in enumerate(impossible)})
-    driver.script({"gpus": len(impossible)})
-
-    readings = driver.look("--proc", str(proc(tmp_path, {11: "vllm", 12: "python3"})))
-
-    assert [gpu.process_memory_bytes for gpu in of(Gpu, readings)] == [{}, {}, {}]
+    assert sum(of(GpuProcesses, readings)[0].process_memory_bytes.values()) == 1024
 
 
 def test_a_hung_driver_call_costs_one_thread_and_holds_up_neither_the_loop_nor_the_exit(driver: Driver) -> None:
@@ -240,7 +160,7 @@ def test_a_driver_that_hung_for_a_while_is_read_again(driver: Driver) -> None:
     assert len(of(Gpu, readings)) == 1
 
 
-def test_one_thread_which_is_not_the_loops_makes_every_call(driver: Driver) -> None:
+def test_one_thread_which_is_not_the_loops_makes_every_call_but_those_that_wait_for_xids(driver: Driver) -> None:
     driver.script({"gpus": 2})
 
     with looking(driver.environment) as look:
@@ -250,8 +170,9 @@ def test_one_thread_which_is_not_the_loops_makes_every_call(driver: Driver) -> N
         look()
 
     calls = driver.calls()
+    waiting = {call.thread for call in calls if call.function == "nvmlEventSetWait_v2"}
     assert {call.process for call in calls}.isdisjoint({call.thread for call in calls})
-    assert len({call.thread for call in calls}) == 1
+    assert len({call.thread for call in calls} - waiting) == 1
 
 
 def test_the_call_that_blocks_is_never_made(driver: Driver) -> None:
@@ -260,3 +181,218 @@ def test_the_call_that_blocks_is_never_made(driver: Driver) -> None:
     driver.look()
 
     assert "nvmlDeviceGetPcieThroughput" not in {call.function for call in driver.calls()}
+
+
+def of_gpu(uuid: str, readings: Readings) -> list[Reading]:
+    """Everything that is told of one GPU."""
+    return [each for each in readings if getattr(each, "uuid", None) == uuid]
+
+
+def test_one_lost_of_eight_says_nothing_but_that_and_the_others_say_what_they_said(driver: Driver) -> None:
+    driver.script({"gpus": 8, "gpu.*.energy_mj": 600_000})
+
+    with looking(driver.environment, "--medium", "600", "--slow", "600") as look:
+        before = look()
+        driver.script({"gpu.3.lost": 1})
+        after = look()
+
+    lost = presence(before)[3][1]
+    assert of_gpu(lost, after) == [GpuPresence(gpu="3", uuid=lost, up=False)]
+    others = [uuid for _, uuid, up in presence(after) if up]
+    assert len(others) == 7
+    assert all(kinds(of_gpu(uuid, after)) >= kinds(of_gpu(uuid, before)) for uuid in others)
+
+
+def kinds(readings: list[Reading]) -> set[type[Reading]]:
+    """What kinds of readings there are, but for those that come in their own time."""
+    return {type(each) for each in readings} - {GpuXids}
+
+
+def test_a_gpu_that_is_lost_is_left_alone_for_longer_and_longer(driver: Driver) -> None:
+    driver.script({"gpus": 2, "gpu.1.lost": 1})
+
+    with looking(driver.environment) as look:
+        for _ in range(20):
+            look()
+
+    looked_up = [call for call in driver.calls() if call.function == "nvmlDeviceGetHandleByIndex_v2" and call.gpu == 1]
+    assert 2 <= len(looked_up) < 10
+
+
+def test_what_moves_slowly_is_told_at_every_look_and_asked_at_few(driver: Driver) -> None:
+    driver.script({"gpus": 2})
+
+    with looking(driver.environment, "--medium", "600", "--slow", "600") as look:
+        first = look()
+        driver.forget_calls()
+        second = look()
+
+    asked = {call.function for call in driver.calls()}
+    assert asked.isdisjoint({"nvmlDeviceGetFieldValues", "nvmlDeviceGetName", "nvmlDeviceGetEnforcedPowerLimit"})
+    assert of(GpuIdentity, first) == of(GpuIdentity, second)
+    assert of(GpuHeat, first) == of(GpuHeat, second)
+    assert of(Gpu, second)[0].power_limit_watts["enforced"] == 700
+
+
+def test_each_tier_is_asked_again_in_its_own_time(driver: Driver) -> None:
+    with looking(driver.environment, "--medium", "0.2", "--slow", "600") as look:
+        for _ in range(3):
+            look()
+            time.sleep(0.25)
+
+    functions = [call.function for call in driver.calls()]
+    assert functions.count("nvmlDeviceGetPowerUsage") == 3
+    assert functions.count("nvmlDeviceGetEnforcedPowerLimit") == 3
+    assert functions.count("nvmlDeviceGetName") == 1
+
+
+def test_a_look_at_what_moves_fast_takes_few_calls_and_looks_no_gpu_up(driver: Driver) -> None:
+    driver.script({"gpus": 8})
+
+    with looking(driver.environment, "--medium", "600", "--slow", "600") as look:
+        look()
+        driver.forget_calls()
+        look()
+
+    calls = [call for call in driver.calls() if call.thread in askers(driver)]
+    assert len(calls) <= 8 * MOST_FAST_CALLS + 1
+    assert "nvmlDeviceGetHandleByIndex_v2" not in {call.function for call in calls}
+
+
+def askers(driver: Driver) -> set[int]:
+    """The threads that ask what GPUs do, rather than wait for their Xids."""
+    return {call.thread for call in driver.calls() if call.function == "nvmlDeviceGetPowerUsage"}
+
+
+def test_of_other_gpus_than_those_that_are_wanted_nothing_is_asked(driver: Driver) -> None:
+    driver.script({"gpus": 3})
+
+    with looking(driver.environment, "--devices", "1") as look:
+        readings = look()
+
+    assert presence(readings) == [("1", SECOND, True)]
+    assert {gpu.gpu for gpu in of(Gpu, readings)} == {"1"}
+    assert {call.gpu for call in driver.calls()} == {-1, 1}
+    assert of(GpuDevices, readings)[0].devices == 3
+
+
+def test_a_gpu_may_be_wanted_by_its_uuid(driver: Driver) -> None:
+    driver.script({"gpus": 3})
+
+    assert presence(driver.look("--devices", SECOND)) == [("1", SECOND, True)]
+
+
+def test_a_wanted_gpu_that_is_lost_before_it_could_tell_its_uuid_is_not_overlooked(driver: Driver) -> None:
+    driver.script({"gpus": 2, "gpu.1.lost": 1})
+
+    assert presence(driver.look("--devices", SECOND)) == [("1", "", False)]
+    assert presence(driver.look("--devices", FIRST)) == [("0", FIRST, True)]
+
+
+def pci(folder: Path, status: str) -> Path:
+    """A /sys/bus/pci/devices of the first GPU, which the machine has put to sleep or not."""
+    power = folder / "pci/0000:18:00.0/power"
+    power.mkdir(parents=True, exist_ok=True)
+    (power / "runtime_status").write_text(f"{status}\n")
+    return folder / "pci"
+
+
+def test_a_gpu_that_is_suspended_is_not_woken_and_tells_nothing_but_that_it_is_there(
+    driver: Driver, tmp_path: Path
+) -> None:
+    driver.script({"gpus": 2})
+
+    with looking(driver.environment, "--pci", str(pci(tmp_path, "active"))) as look:
+        look()
+        pci(tmp_path, "suspended")
+        driver.forget_calls()
+        asleep = look()
+        asked = {call.gpu for call in driver.calls()}
+        pci(tmp_path, "active")
+        awake = look()
+
+    assert asked == {-1, 1}
+    assert presence(asleep) == [("0", FIRST, True), ("1", SECOND, True)]
+    assert kinds(of_gpu(FIRST, asleep)) == {GpuPresence}
+    assert [gpu.gpu for gpu in of(Gpu, asleep)] == ["1"]
+    assert [gpu.gpu for gpu in of(Gpu, awake)] == ["0", "1"]
+
+
+def test_a_gpu_that_mig_splits_no_more_says_how_busy_it_is_at_once(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, board="h100-mig")
+
+    with looking(driver.environment) as look:
+        split = [look(), look()][-1]
+        driver.script({"gpu.*.mig_mode": 0, "gpu.*.utilization": 40})
+        whole = [look(), look()][-1]
+
+    assert of(Gpu, split)[0].utilization_ratio is None
+    assert of(Gpu, whole)[0].utilization_ratio == 0.4
+
+
+def test_bytes_over_pcie_are_made_up_of_rates_where_the_driver_does_not_count_them(driver: Driver) -> None:
+    driver.script({"driver.fields": 190, "gpu.0.gpm.20": 100, "gpu.0.gpm.21": 10})
+
+    with looking(driver.environment) as look:
+        for _ in range(3):
+            readings = look()
+            time.sleep(0.15)
+
+    links = of(GpuLinks, readings)[0]
+    assert (links.pcie_transmitted_bytes or 0) > (links.pcie_received_bytes or 0) > 0
+
+
+@pytest.mark.parametrize("load", [False, True], ids=["at rest", "at work"])
+@pytest.mark.parametrize("board", NAMES)
+def test_no_board_tells_a_number_that_cannot_be(tmp_path: Path, board: str, *, load: bool) -> None:
+    driver = Driver(tmp_path, board=board)
+    if load:
+        driver.script(words(board, load=True))
+
+    readings = driver.look()
+
+    numbers = [number for each in readings for number in told_by(each)]
+    assert all(math.isfinite(number) and abs(number) < 1 << 62 for number in numbers)
+    assert all(number != 0xFFFFFFFF for number in numbers)
+    assert len(of(Gpu, readings)) == 1
+
+
+def told_by(reading: Reading) -> Iterator[float]:
+    """Every number that a reading holds."""
+    for name in declarations(type(reading)):
+        value = getattr(reading, name)
+        yield from (each for each in (value.values() if isinstance(value, Mapping) else (value,)) if is_number(each))
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+GARBAGE = (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF, "nan")
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_garbage_that_a_driver_calls_a_success_reaches_nobody(tmp_path: Path, garbage: object) -> None:
+    driver = Driver(tmp_path)
+    told = [word.removeprefix("gpu.*.") for word in words("h100")]
+    names = {"name", "serial", "vbios", "uuid", "bus_id", "part", "gsp"}
+    driver.script({f"gpu.0.{word}": garbage for word in told if word not in names})
+
+    readings = driver.look()
+
+    numbers = [number for each in readings if not isinstance(each, Collection) for number in told_by(each)]
+    assert all(math.isfinite(number) and abs(number) < 0xFFFFFFFF for number in numbers)
+    assert presence(readings) == [("0", FIRST, True)]
+
+
+def test_a_driver_that_keeps_everything_from_this_user_tells_which_gpus_there_are(driver: Driver) -> None:
+    told = {"nvmlDeviceGetCount_v2", "nvmlDeviceGetHandleByIndex_v2", "nvmlDeviceGetUUID", "nvmlInitWithFlags"}
+    with looking(driver.environment) as look:
+        look()
+        functions = {call.function for call in driver.calls()} - told
+        driver.script({f"result.0.{function}": 4 for function in functions})
+        readings = look()
+
+    assert presence(readings) == [("0", FIRST, True)]
+    assert of(Gpu, readings)[0].utilization_ratio is None
+    assert of(Collection, readings)[0].up

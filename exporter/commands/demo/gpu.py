@@ -5,10 +5,12 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from types import SimpleNamespace
 
-from exporter.nvml import Lost, Respondent
+from exporter.nvml import Cost, Lost, Respondent
+from exporter.nvml.events import Event
 
 NAME = "Simulated H100 80GB HBM3"
 GIB = 2**30
@@ -62,6 +64,11 @@ class Board:
         self.joules += self.watts * passed
 
     @property
+    def uuid(self) -> str:
+        """What it is called."""
+        return f"GPU-51501a7e-d000-0000-0000-{self.index:012}"
+
+    @property
     def throttled(self) -> bool:
         """Whether it is slowed down, since it is too hot."""
         return self.celsius >= THROTTLES_AT
@@ -101,7 +108,7 @@ OF_THE_DRIVER: Mapping[str, object] = {
 }
 
 OF_A_BOARD: Mapping[str, Callable[..., object]] = {
-    "nvmlDeviceGetUUID": lambda board: f"GPU-51501a7e-d000-0000-0000-{board.index:012}",
+    "nvmlDeviceGetUUID": lambda board: board.uuid,
     "nvmlDeviceGetName": lambda _: NAME,
     "nvmlDeviceGetPciInfo": lambda board: SimpleNamespace(busId=f"00000000:{0x1A + board.index:02X}:00.0"),
     "nvmlDeviceGetVbiosVersion": lambda _: "simulated",
@@ -145,8 +152,9 @@ class SimulatedDriver:
         if trouble is Trouble.XID:
             self._events.append(SimpleNamespace(eventType=XID_EVENT, eventData=OFF_THE_BUS, device=self._boards[1]))
 
-    def open(self) -> None:
+    def open(self) -> bool:
         """Nothing is to be opened."""
+        return False
 
     def release(self) -> None:
         """Nothing is held."""
@@ -156,8 +164,35 @@ class SimulatedDriver:
         return Respondent(self)
 
     def gpu(self, index: int) -> Respondent:
-        """A GPU as it is now; raises Lost where it is."""
-        board = self._boards[index]
+        """The GPU at an index."""
+        return Respondent(self, self._boards[index])
+
+    def events(self) -> "SimulatedEvents":
+        """Where its Xids are heard."""
+        return SimulatedEvents(self)
+
+    def told(self, function: str, *arguments: object) -> object:
+        """What that function of NVML would answer; None for one that is not simulated. Raises Lost of a lost GPU."""
+        if function == "nvmlEventSetWait_v2":
+            with suppress(IndexError):
+                return self._events.popleft()
+            return None
+        if function in OF_THE_DRIVER:
+            return OF_THE_DRIVER[function]
+        for board in arguments:
+            if isinstance(board, Board):
+                self._befall(board)
+        return OF_A_BOARD[function](*arguments) if function in OF_A_BOARD else None
+
+    def ask_anew(self) -> None:
+        """Nothing is remembered."""
+
+    def costs(self) -> Mapping[str, Cost]:
+        """Nothing is measured."""
+        return {}
+
+    def _befall(self, board: Board) -> None:
+        """Bring a board to what it is now; raises Lost where it is."""
         if board.index == 1 and self._trouble in {Trouble.LOST, Trouble.XID}:
             raise Lost
         if board.index == 0:
@@ -166,12 +201,28 @@ class SimulatedDriver:
             board.spinning = self._trouble is Trouble.SPINNING
             board.cooled = self._trouble is not Trouble.HOT
         board.live()
-        return Respondent(self, board)
 
-    def told(self, function: str, *arguments: object) -> object:
-        """What that function of NVML would answer; None for one that is not simulated."""
-        if function == "nvmlEventSetWait_v2":
-            return self._events.popleft() if self._events else None
-        if function in OF_THE_DRIVER:
-            return OF_THE_DRIVER[function]
-        return OF_A_BOARD[function](*arguments) if function in OF_A_BOARD else None
+
+class SimulatedEvents:
+    """The Xids of the simulated driver, which are waited for on a thread of their own."""
+
+    def __init__(self, driver: SimulatedDriver) -> None:
+        self._driver = driver
+
+    def open(self) -> None:
+        """Nothing is to be opened."""
+
+    def register(self, _uuid: str, _index: int) -> bool:
+        """Every GPU can be watched."""
+        return True
+
+    def next(self, seconds: float) -> Event | None:
+        """The Xid that came, or none after a while."""
+        told = self._driver.told("nvmlEventSetWait_v2")
+        if isinstance(told, SimpleNamespace):
+            return Event(uuid=told.device.uuid, xid=told.eventData)
+        time.sleep(seconds)
+        return None
+
+    def close(self) -> None:
+        """Nothing is held."""

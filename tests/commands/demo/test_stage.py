@@ -17,6 +17,7 @@ from exporter.commands.demo import stage
 from exporter.commands.demo.engine import Manner
 from exporter.commands.demo.gpu import MODELS, SimulatedDriver
 from exporter.commands.demo.scenarios import SCENARIOS, TOUR
+from exporter.nvml.lease import Lease
 from exporter.settings import load
 from exporter.web import bind
 from tests.daemon import PATIENCE, Daemon, Page, begun, ended, started
@@ -54,7 +55,7 @@ SETTLED: Mapping[str, Callable[[Page], bool]] = {
     "green-but-hung": lambda page: value(page, "gpu_power_watts", gpu="0") < 200,
     "gpu-hot": lambda page: value(page, "gpu_temperature_celsius", gpu="0") > 85,
     "gpu-lost": lost,
-    "xid": lost,
+    "xid": lambda page: lost(page) and page.value("gpu_xid_errors_total", gpu="1", xid="79") == 1,
     "memory-leak": lambda page: value(page, "model_process_resident_memory_bytes") > 32 * 2**20,
 }
 
@@ -76,7 +77,7 @@ async def shown(name: str) -> Page:
         flags = {**stage.SETTINGS, **QUICK, "targets": [stage.target(port, "demo")]}
         async with stage.played(name, port, driver):
             settings = load(flags, file=None, environ={})
-            running = asyncio.create_task(app.run(settings, [listening], stop, driver))
+            running = asyncio.create_task(app.run(settings, [listening], stop, Lease(driver)))
             page = await settled(f"http://127.0.0.1:{listening.getsockname()[1]}/metrics", name)
             stop.set()
             await running
