@@ -90,12 +90,25 @@ class GpuHeat(Reading):
     ]
 
 
-def throttle(told: Respondent, gpu: str, uuid: str) -> GpuThrottle:
-    """Why the clocks of one GPU are not the fastest now; for the fast tier, since a reason may come and go."""
-    known = told.number("nvmlDeviceGetSupportedClocksEventReasons", "nvmlDeviceGetSupportedClocksThrottleReasons")
-    now = told.number("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
-    told_apart = {} if known is None or now is None else _apart(known, now)
-    return GpuThrottle(gpu=gpu, uuid=uuid, throttle=told_apart)
+class Throttle:
+    """Why the clocks of GPUs are not the fastest; for the fast tier, since a reason may come and go."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+
+    def read(self, told: Respondent, gpu: str, uuid: str) -> GpuThrottle:
+        """The reasons that one GPU can tell, and whether each holds now."""
+        if uuid not in self._known:
+            known = told.number(
+                "nvmlDeviceGetSupportedClocksEventReasons", "nvmlDeviceGetSupportedClocksThrottleReasons"
+            )
+            self._known[uuid] = known or 0
+        now = told.number("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+        return GpuThrottle(gpu=gpu, uuid=uuid, throttle={} if now is None else _apart(self._known[uuid], now))
+
+    def forget(self, uuid: str) -> None:
+        """Drop what is remembered of a GPU that has gone, or whose driver was closed."""
+        self._known.pop(uuid, None)
 
 
 def heat(told: Respondent, gpu: str, uuid: str) -> GpuHeat:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -64,9 +64,17 @@ class Tiers:
         self._units, self._instances = gpm.Units(samples), mig.Instances(nvml, samples)
         self._holders = processes.Processes(nvml, pids=by_pid, proc=proc)
         self._links = links.Links()
+        self._throttle = heat.Throttle()
+        self._origins: dict[str, dict[str, str]] = {}
         self._modes: dict[str, int | None] = {}
         self._told: dict[str, Told] = {}
-        self._remembering: Sequence[Remembers] = (self._activity, self._units, self._instances, self._links)
+        self._remembering: Sequence[Remembers] = (
+            self._activity,
+            self._units,
+            self._instances,
+            self._links,
+            self._throttle,
+        )
         self._tiers = self._arranged(rhythm)
 
     def _arranged(self, rhythm: Rhythm) -> Sequence[Tier]:
@@ -78,11 +86,10 @@ class Tiers:
             heat.heat,
             reliability.reliability,
             self._holders.read,
-            self._units.read,
             self._links_of,
             self._instances.read,
         )
-        fast: Sequence[Read] = (self._activity.read, heat.throttle)
+        fast: Sequence[Read] = (self._activity.read, self._throttle.read, self._units.read)
         return Tier(rhythm.slow, slow), Tier(rhythm.medium, medium), Tier(0.0, fast)
 
     def read(self, told: Respondent, gpu: str, uuid: str) -> Iterator[Reading]:
@@ -99,6 +106,7 @@ class Tiers:
     def forget(self, uuid: str) -> None:
         """Drop what is remembered of a GPU that has gone, or whose driver was closed."""
         self._told.pop(uuid, None)
+        self._origins.pop(uuid, None)
         for remembering in self._remembering:
             remembering.forget(uuid)
 
@@ -106,13 +114,27 @@ class Tiers:
         """What went over its links, made up of the chip's own rates where the driver does not count it."""
         counted = self._links.read(told, gpu, uuid)
         moved = self._units.moved(uuid)
+
+        def total(way: str, by_driver: int | None) -> int | None:
+            return self._total(uuid, way, by_driver, moved.get(way))
+
         return replace(
             counted,
-            pcie_transmitted_bytes=_either(counted.pcie_transmitted_bytes, moved, "pcie_transmitted"),
-            pcie_received_bytes=_either(counted.pcie_received_bytes, moved, "pcie_received"),
-            nvlink_transmitted_bytes=_either(counted.nvlink_transmitted_bytes, moved, "nvlink_transmitted"),
-            nvlink_received_bytes=_either(counted.nvlink_received_bytes, moved, "nvlink_received"),
+            pcie_transmitted_bytes=total("pcie_transmitted", counted.pcie_transmitted_bytes),
+            pcie_received_bytes=total("pcie_received", counted.pcie_received_bytes),
+            nvlink_transmitted_bytes=total("nvlink_transmitted", counted.nvlink_transmitted_bytes),
+            nvlink_received_bytes=total("nvlink_received", counted.nvlink_received_bytes),
         )
+
+    def _total(self, uuid: str, way: str, by_driver: int | None, by_chip: float | None) -> int | None:
+        """What was told by whoever told it first, since the other's count began elsewhere."""
+        # Where nothing ever moved, there may be nothing over which it could.
+        told = {"driver": by_driver, "chip": int(by_chip) if by_chip else None}
+        first = next((origin for origin, total in told.items() if total is not None), None)
+        origins = self._origins.setdefault(uuid, {})
+        if first is not None:
+            origins.setdefault(way, first)
+        return told.get(origins.get(way, ""))
 
     def _watch_mode(self, told: Respondent, _gpu: str, uuid: str) -> None:
         """A GPU that MIG splits, or does so no more, answers other questions than before."""
@@ -128,8 +150,3 @@ def _flat(answers: Iterator[Reading | Sequence[Reading] | None]) -> Iterator[Rea
             yield answer
         else:
             yield from answer or ()
-
-
-def _either(counted: int | None, moved: Mapping[str, float], way: str) -> int | None:
-    # Where nothing ever moved, there may be nothing over which it could.
-    return int(moved[way]) if counted is None and moved.get(way) else counted

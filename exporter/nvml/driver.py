@@ -50,7 +50,8 @@ class Code(IntEnum):
 
 UNKNOWN_TO_DRIVER = frozenset({Code.FUNCTION_NOT_FOUND, Code.ARGUMENT_VERSION_MISMATCH})
 UNKNOWN_TO_GPU = frozenset({Code.NOT_SUPPORTED, Code.NO_PERMISSION})
-UNTOLD = (UnicodeDecodeError, pynvml.NVMLLibraryMismatchError)
+# The oldest pynvml that will do has no such error, and raises none.
+UNTOLD = (UnicodeDecodeError, vars(pynvml).get("NVMLLibraryMismatchError", UnicodeDecodeError))
 """What pynvml raises besides its own errors where a driver's answer makes no sense to it."""
 
 LOSES_GPU = frozenset({Code.GPU_IS_LOST, Code.RESET_REQUIRED})
@@ -74,7 +75,7 @@ TROUBLES: Mapping[int, tuple[Reason, str]] = {
     ),
     Code.VERSION_MISMATCH: (
         Reason.VERSION_MISMATCH,
-        "the driver was upgraded while its old library is loaded; restart the exporter, or else the machine",
+        "driver and library are of different versions; once the right library is installed the exporter begins anew",
     ),
     Code.GPU_NOT_FOUND: (Reason.NOT_FOUND, "the driver finds no GPU"),
     Code.UNKNOWN: (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.gpus.heat import COUNTERS, REASONS, GpuHeat, heat, throttle
+from exporter.gpus.heat import COUNTERS, REASONS, GpuHeat, Throttle, heat
 from tests.gpus.asked import UUID, Ask, asked, batches
 from tests.nvml.boards import NAMES
 from tests.nvml.driver import require_compiler
@@ -121,7 +121,7 @@ def test_every_reason_whose_time_is_told_is_one_that_is_told_at_the_moment() -> 
 def test_a_board_at_rest_is_held_back_by_nothing_but_that(ask: Ask, board: str) -> None:
     _, gpu = ask(board)
 
-    told = throttle(gpu, "0", UUID).throttle
+    told = Throttle().read(gpu, "0", UUID).throttle
 
     assert told.keys() == REASONS.keys()
     assert {reason for reason, held in told.items() if held} <= {"idle"}
@@ -131,7 +131,7 @@ def test_a_board_at_rest_is_held_back_by_nothing_but_that(ask: Ask, board: str) 
 def test_a_reason_is_told_by_its_own_bit(ask: Ask, reason: str) -> None:
     _, gpu = ask(reasons=REASONS[reason])
 
-    told = throttle(gpu, "0", UUID).throttle
+    told = Throttle().read(gpu, "0", UUID).throttle
 
     assert told == {each: each == reason for each in REASONS}
 
@@ -139,7 +139,11 @@ def test_a_reason_is_told_by_its_own_bit(ask: Ask, reason: str) -> None:
 def test_a_reason_that_the_board_cannot_tell_is_absent(ask: Ask) -> None:
     _, gpu = ask(reasons=0x24, reasons_supported=0x26)
 
-    assert throttle(gpu, "0", UUID).throttle == {"application_clocks": False, "sw_power_cap": True, "sw_thermal": True}
+    assert Throttle().read(gpu, "0", UUID).throttle == {
+        "application_clocks": False,
+        "sw_power_cap": True,
+        "sw_thermal": True,
+    }
 
 
 @pytest.mark.parametrize("word", ["reasons", "reasons_supported"])
@@ -149,11 +153,11 @@ def test_no_reason_is_told_where_the_board_does_not_say_which_hold_or_which_it_k
 ) -> None:
     _, gpu = ask(**{word: said})
 
-    assert throttle(gpu, "0", UUID).throttle == {}
+    assert Throttle().read(gpu, "0", UUID).throttle == {}
 
 
 def test_reasons_are_told_by_their_old_name_where_a_driver_lacks_the_new(ask: Ask) -> None:
     new = ["nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetSupportedClocksEventReasons"]
     _, gpu = ask(lacks=new, reasons=0x4)
 
-    assert throttle(gpu, "0", UUID).throttle["sw_power_cap"]
+    assert Throttle().read(gpu, "0", UUID).throttle["sw_power_cap"]

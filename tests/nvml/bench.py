@@ -65,8 +65,7 @@ def floor(folder: Path, times: int) -> float:
     source.write_text("unsigned nvmlDeviceGetPowerUsage(void *gpu, unsigned *told) { *told = 1; return 0; }\n")
     subprocess.run([str(COMPILER), "-O1", "-fPIC", "-shared", "-o", library, source], check=True)
     pynvml.nvmlLib = ctypes.CDLL(str(library))
-    taken = milliseconds(lambda: [pynvml.nvmlDeviceGetPowerUsage(None) for _ in range(FLOOR_CALLS)], times)
-    return taken
+    return milliseconds(lambda: [pynvml.nvmlDeviceGetPowerUsage(None) for _ in range(FLOOR_CALLS)], times)
 
 
 def resident() -> float:
