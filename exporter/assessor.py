@@ -30,6 +30,7 @@ SHARED = 3
 """How many services fail alike at least where the cause is sought elsewhere."""
 
 WAKING = frozenset({State.HUNG, State.FAILING, State.DEAD, State.GARBAGE})
+WRONG = WAKING | {State.MISCONFIGURED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +39,13 @@ class Verdict(Reading):
 
     PREFIX = "model"
     target: Annotated[str, Label("The service's name in the configuration.")]
+    up: Annotated[bool | None, Note("Whether nothing is to be done about it; not known while nothing is known.")]
+    verdict: Annotated[str, Note("How the service stands.")]
     state: Annotated[Mapping[str, bool], Gauge("How the service stands; exactly one state is 1.", by="state")]
     state_since_timestamp_seconds: Annotated[float, Gauge("Since when the service stands so.")]
     state_evidence: Annotated[
         Mapping[str, bool], Gauge("What speaks for the state, or is to be known beside it.", by="evidence")
     ]
-    verdict: Annotated[str, Note("How the service stands.")]
     because: Annotated[str, Note("What that means, and what speaks for it.")]
     advice: Annotated[str, Note("What to try next.")]
 
@@ -52,10 +54,11 @@ class Verdict(Reading):
         """A standing as it is published."""
         return cls(
             target=target,
+            up=None if standing.state is State.UNKNOWN else standing.state not in WRONG,
+            verdict=standing.state,
             state={state: state is standing.state for state in State},
             state_since_timestamp_seconds=standing.since,
             state_evidence={each: each in standing.evidence for each in Evidence},
-            verdict=standing.state,
             because=said(standing),
             advice=TRIES[standing.state],
         )
