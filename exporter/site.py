@@ -24,6 +24,7 @@ from exporter.objectives import Objectives
 from exporter.pace import Pace
 from exporter.placement import Place, Word
 from exporter.protocols import PROTOCOLS
+from exporter.questions import Question, Questions
 from exporter.response import origin
 from exporter.settings import Case, Target, Tls
 from exporter.settings import Checks as CheckSettings
@@ -174,7 +175,7 @@ async def _asked_for_health(site: Site) -> health.Asked:
 def prompt_of(site: Site) -> prompt.Prompting:
     """The prompt source of one target."""
     asked = site.target.prompt
-    asking = prompt.Questions(
+    asking = Questions(
         in_turn=tuple(questions(site)),
         limits=limits(site),
         pace=Pace(every=asked.every, max_share=asked.max_share),
@@ -196,15 +197,15 @@ def limits(site: Site) -> Limits:
     return Limits(first_token=asked.first_token_timeout, stall=asked.stall_timeout, total=asked.timeout)
 
 
-def questions(site: Site) -> Iterator[prompt.Question]:
+def questions(site: Site) -> Iterator[Question]:
     """What one target is asked, in turn."""
     asked, checks = site.target.prompt, site.target.checks
     for case in asked.cases:
-        yield prompt.Question(prompt=_prompt(site, case), checks=_checks(checks.but_for(case.checks), usual=False))
+        yield Question(prompt=_prompt(site, case), checks=_checks(checks.but_for(case.checks), usual=False))
     if not asked.cases:
         # Whoever set a question is not asked another, and what the answer to it is to be only they know.
         usual = not {"text", "documents"} & asked.model_fields_set
-        yield prompt.Question(prompt=_prompt(site, asked), checks=_checks(checks, usual=usual))
+        yield Question(prompt=_prompt(site, asked), checks=_checks(checks, usual=usual))
 
 
 def _checks(asked: CheckSettings, *, usual: bool) -> Checks:

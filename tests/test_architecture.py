@@ -16,6 +16,7 @@ FLOORS = (
     ("gpus", "pace", "renewal", "residency", "response", "thoughts", "vocabularies"),
     ("exchange", "forms", "lookup", "ask"),
     ("checks",),
+    ("questions",),
     ("exposition", "objectives", "page", "watch", "protocols", "sources"),
     ("protocols.__init__", "boards", "engines", "lifecycle", "routes", "verdict"),
     ("placement", "settings"),
@@ -31,7 +32,7 @@ DOORS = {
     "h11": {"web"},
     "httpcore": {"clock", "wire"},
     "httpx": {
-        *("ask", "clock", "engines", "exchange", "protocols", "response", "site", "wire"),
+        *("ask", "clock", "engines", "exchange", "protocols", "questions", "response", "site", "wire"),
         *("sources.health", "sources.prompt", "sources.server"),
     },
     "jsonpath": {"paths"},

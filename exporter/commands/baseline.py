@@ -18,9 +18,9 @@ from exporter.checks.vectors import Vector, similarity
 from exporter.commands.check import as_set
 from exporter.lookup import Neighbours
 from exporter.protocols import PROTOCOLS
+from exporter.questions import Question, asked
 from exporter.settings import Settings, Target
 from exporter.site import Site, limits, questions
-from exporter.sources.prompt import Question, asked
 from exporter.wire import Recognition
 
 PERCENTS = (50, 90, 95, 99)

@@ -15,8 +15,9 @@ from exporter.ask import Limits
 from exporter.engines import recognised, sight
 from exporter.pace import AUTO_INTERVAL, LONGEST_INTERVAL, Pace
 from exporter.protocols import PROTOCOLS
+from exporter.questions import Question, Questions
 from exporter.reading import Reading
-from exporter.sources.prompt import Answers, Look, Lookout, Prompting, Question, Questions, Service
+from exporter.sources.prompt import Answers, Look, Lookout, Prompting, Service
 from exporter.watch import Clock, Watch
 from exporter.wire import Failure, Prompt, Recognition, Sight
 from tests.services.client import client

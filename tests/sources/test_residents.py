@@ -11,7 +11,8 @@ from exporter.engines import recognised, sight
 from exporter.pace import Pace
 from exporter.paths import Json
 from exporter.protocols import PROTOCOLS
-from exporter.sources.prompt import Answers, Lookout, Prompting, Question, Questions
+from exporter.questions import Question, Questions
+from exporter.sources.prompt import Answers, Lookout, Prompting
 from exporter.wire import Prompt
 from tests.services.client import client
 from tests.services.ollama import Ollama
