@@ -6,12 +6,14 @@ import gzip
 import logging
 import re
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from enum import Enum, auto
+from functools import partial
 from threading import Thread
+from typing import Protocol
 
 import h11
 import uvicorn
@@ -69,6 +71,33 @@ class Post:
 
 
 Count = Callable[[str, int], None]
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+class Guard(Protocol):
+    """Who is let in, and how."""
+
+    @property
+    def secures(self) -> bool:
+        """Whether connections are TLS."""
+
+    def secured(self, within: asyncio.Protocol, refused: Callable[[], None]) -> asyncio.Protocol:
+        """A connection as its socket wants it; `refused` is told of a client that speaks no TLS."""
+
+    async def answer(self, request: Request, answer: Answer) -> Response:
+        """The answer, or why there is none."""
+
+
+class Open:
+    """Everybody is let in."""
+
+    secures = False
+
+    def secured(self, within: asyncio.Protocol, _refused: Callable[[], None]) -> asyncio.Protocol:
+        return within
+
+    async def answer(self, request: Request, answer: Answer) -> Response:
+        return await answer(request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +114,7 @@ class Limits:
 
 
 LIMITS = Limits()
+OPEN = Open()
 
 
 def plain(status: int, text: str, **headers: str) -> Response:
@@ -148,11 +178,17 @@ class Server:
     """
 
     def __init__(
-        self, routes: Mapping[str, Route | Post], sockets: Sequence[socket.socket], *, limits: Limits = LIMITS
+        self,
+        routes: Mapping[str, Route | Post],
+        sockets: Sequence[socket.socket],
+        *,
+        guard: Guard = OPEN,
+        limits: Limits = LIMITS,
     ) -> None:
         self.requests: Mapping[tuple[str, str], int] = {(path, "200"): 0 for path in routes}
         self._routes = routes
         self._sockets = sockets
+        self._guard = guard
         self._limits = limits
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
@@ -193,10 +229,12 @@ class Server:
         )
         config.load()
         for listening in self._sockets:
-            server = await self._loop.create_server(
-                lambda: Connection(config, self._state, self._limits, self._count), sock=listening, backlog=BACKLOG
-            )
+            server = await self._loop.create_server(partial(self._connection, config), sock=listening, backlog=BACKLOG)
             self._servers.append(server)
+
+    def _connection(self, config: uvicorn.Config) -> asyncio.Protocol:
+        connection = Connection(config, self._state, self._limits, self._count)
+        return self._guard.secured(connection, partial(self._count, OTHER, 400))
 
     async def _close(self) -> None:
         for server in self._servers:
@@ -214,7 +252,7 @@ class Server:
         request = _request(scope)
         status = 500  # what uvicorn answers, and logs, where a route raises
         try:
-            response = await self._response(request)
+            response = await self._guard.answer(request, self._response)
             status = response.status
         finally:
             self._count(request.path, status)
