@@ -16,7 +16,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 SERIES_LIMIT = 100
-KEPT = 20_000  # Series whose last value is remembered, so that one that was away for a while is not counted twice.
+KEPT = 5_000  # Series whose last value is remembered, so that one that was away for a while is not counted twice.
 EDGES_LIMIT = 100
 LONGEST_LABEL = 128
 LARGEST = 2.0**53  # Beyond it a float no longer counts, and no engine does.

@@ -158,7 +158,7 @@ class Prompt:
     max_tokens: int = 16
     method: str = "POST"
     path: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Json = None
     """The request of protocol plain; for any other protocol an object of further fields of the request."""
     answer: str | None = None

@@ -1,5 +1,7 @@
 """The host as its kernel reports it: enough to explain what a model server suffers from, and no more."""
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,10 +11,18 @@ from typing import Annotated, TypeVar
 
 import psutil
 
-from exporter.reading import Counter, Gauge, Label, Reading
+from exporter.reading import Counter, Gauge, Label, Reading, Unreadable
 from exporter.threads import Thread
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+PATIENCE = 2.0  # Seconds within which a file system tells its size, as one that is well does in microseconds.
+CHANGES = {
+    False: (logging.WARNING, "the file system does not answer, and is left out until it does"),
+    True: (logging.INFO, "the file system answers again"),
+}
 
 CANNOT_SAY = (OSError, RuntimeError, ValueError)
 
@@ -131,24 +141,51 @@ class Group(Reading):
 READINGS = (Host, Memory, Swap, FileSystem, Disk, Interface, Group)
 
 
+class Place:
+    """The file system at one path, asked on a thread of its own, since one that hangs never lets go of whoever asks."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._thread = Thread(f"disk {path}")
+        self._answers = True
+
+    async def read(self) -> FileSystem | None:
+        """What it tells; None where it cannot be read, or hangs, which is logged once."""
+        found, answers = None, True
+        try:
+            async with asyncio.timeout(PATIENCE):
+                found = await self._thread.call(partial(told, partial(file_system, self._path)))
+        except (TimeoutError, Unreadable):
+            answers = False
+        if answers is not self._answers:
+            level, message = CHANGES[answers]
+            log.log(level, message, extra={"source": "host", "path": self._path})
+        self._answers = answers
+        return found
+
+
 class Hosts:
-    """The source of the host's readings, on a thread of its own: a file system that hangs holds up nothing else."""
+    """The source of the host's readings, on threads of its own: what hangs holds up nothing else."""
 
     def __init__(self, paths: Sequence[str]) -> None:
-        self._paths = tuple(dict.fromkeys(paths))
+        self.paths = paths
+        """The file systems that are told of from the next look on."""
+        self._places: dict[str, Place] = {}
         self._thread = Thread("host")
         self._spent: Mapping[str, float] = {}
 
     async def read(self) -> AsyncGenerator[Sequence[Reading], None]:
         """Look once at everything."""
-        yield await self._thread.call(self._look)
+        places = [self._places.setdefault(path, Place(path)) for path in dict.fromkeys(self.paths)]
+        looking = asyncio.gather(*(place.read() for place in places))
+        said, found = await asyncio.gather(self._thread.call(self._look), looking)
+        yield [*said, *filter(None, found)]
 
     def _look(self) -> Sequence[Reading]:
         looks: Sequence[Callable[[], Sequence[Reading]]] = (
             lambda: [self._host()],
             lambda: [memory()],
             lambda: [swap()],
-            lambda: list(file_systems(self._paths)),
             lambda: list(disks()),
             lambda: list(interfaces()),
             lambda: [group()],
@@ -193,12 +230,10 @@ def swap() -> Swap:
     return Swap(total_bytes=now.total, used_bytes=now.used)
 
 
-def file_systems(paths: Sequence[str]) -> Iterator[FileSystem]:
-    """The file systems at these paths; without those that cannot be read."""
-    for path in paths:
-        usage = told(partial(psutil.disk_usage, path))
-        if usage is not None:
-            yield FileSystem(path=path, total_bytes=usage.total, free_bytes=usage.free)
+def file_system(path: str) -> FileSystem:
+    """The file system at a path; raises OSError where it cannot be read."""
+    usage = psutil.disk_usage(path)
+    return FileSystem(path=path, total_bytes=usage.total, free_bytes=usage.free)
 
 
 def disks() -> Iterator[Disk]:
