@@ -4,11 +4,13 @@ All stamps are seconds of `time.perf_counter`.
 """
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -16,8 +18,17 @@ import aiohappyeyeballs
 import httpcore
 import httpx
 
+from exporter.reading import Reason, Unreadable
+from exporter.threads import Thread
+
 HIGH_WATER = 256 * 1024
 HAPPY_EYEBALLS_DELAY = 0.25  # RFC 8305, section 5
+# What is wanting on this machine, and says nothing of the service.
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+AGAIN = 0.02  # Seconds between two attempts at a Unix socket whose backlog is full.
+
+HERE = "http://localhost"
+"""How a service at a Unix socket is called in the addresses of what it has."""
 
 
 class Flight:
@@ -184,7 +195,15 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
 
 class Network(httpcore.AsyncNetworkBackend):
-    """Connections on which every read is stamped when the loop receives it."""
+    """Connections on which every read is stamped when the loop receives it.
+
+    `at` holds the addresses of names that are not to be resolved, and `local` is the Unix socket of what is HERE.
+    """
+
+    def __init__(self, at: Mapping[str, str], local: str | None = None) -> None:
+        self._at = at
+        self._local = local
+        self._resolving: dict[str, Thread] = {}
 
     async def connect_tcp(
         self,
@@ -195,11 +214,13 @@ class Network(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002  httpcore's; nothing here sets it
     ) -> httpcore.AsyncNetworkStream:
         """A connection to the first address that answers."""
+        if self._local is not None and f"http://{host}:{port}" == f"{HERE}:80":
+            return await _connected_here(self._local, timeout)
         loop = asyncio.get_running_loop()
         resolved: float | None = None
         try:
             async with asyncio.timeout(timeout):
-                addresses = await _addresses(host, port)
+                addresses = await self._addresses(self._at.get(host, host), port)
                 resolved = perf_counter()
                 raced = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY)
                 raced.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -213,18 +234,54 @@ class Network(httpcore.AsyncNetworkBackend):
         stream.connected = arrived
         return stream
 
+    async def _addresses(self, host: str, port: int) -> Sequence[aiohappyeyeballs.AddrInfoType]:
+        with suppress(socket.gaierror):  # An address needs no resolver, which would cost a thread.
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        # Not one of the loop's few threads, which names that hang would take from all others.
+        thread = self._resolving.setdefault(host, Thread("names"))
+        try:
+            return await thread.call(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+        except Unreadable as error:
+            raise socket.gaierror("an earlier question for this name has not been answered") from error
+
     async def sleep(self, seconds: float) -> None:
         """Wait, for httpcore's own retries, which are off."""
         await asyncio.sleep(seconds)
 
 
-async def _addresses(host: str, port: int) -> Sequence[aiohappyeyeballs.AddrInfoType]:
-    with suppress(socket.gaierror):  # An address needs no resolver, which would cost a thread.
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+async def _connected_here(path: str, timeout: float | None) -> Stream:  # noqa: ASYNC109  httpcore's
+    began = perf_counter()
+    calling = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        async with asyncio.timeout(timeout):
+            while not _taken(calling, path):  # noqa: ASYNC110  nothing tells when there is room
+                await asyncio.sleep(AGAIN)
+        arrived = perf_counter()
+        loop = asyncio.get_running_loop()
+        _, stream = await loop.create_unix_connection(lambda: Stream(began), sock=calling)
+    except BaseException as error:
+        calling.close()
+        if isinstance(error, OSError):
+            raise _connect_failure(error) from error
+        raise
+    stream.connected = arrived
+    return stream
+
+
+def _taken(calling: socket.socket, path: str) -> bool:
+    """Whether a Unix socket took the call; where its backlog is full, the kernel lets nobody wait."""
+    try:
+        calling.connect(path)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError as error:  # It is there as long as somebody listens, or has listened.
+        raise ConnectionRefusedError(error.errno, f"there is no socket {path}") from error
+    return True
 
 
 def _connect_failure(error: Exception) -> Exception:
+    if isinstance(error, OSError) and error.errno in SHORTAGES:
+        return Unreadable(Reason.ERROR, f"no connection can be made from here: {error.strerror}")
     if isinstance(error, TimeoutError):
         return httpcore.ConnectTimeout("connecting took too long")
     return httpcore.ConnectError(str(error))
@@ -233,10 +290,17 @@ def _connect_failure(error: Exception) -> Exception:
 class Transport(httpx.AsyncBaseTransport):
     """A fresh connection for every request over this network, so that each one's phases can be told."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None, *, server_name: str | None = None) -> None:
+    def __init__(
+        self,
+        tls: ssl.SSLContext | None = None,
+        *,
+        server_name: str | None = None,
+        at: Mapping[str, str] | None = None,
+        local: str | None = None,
+    ) -> None:
         self._named = {} if server_name is None else {"sni_hostname": server_name}
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls, max_keepalive_connections=0, network_backend=Network()
+            ssl_context=tls, max_keepalive_connections=0, network_backend=Network(at or {}, local)
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

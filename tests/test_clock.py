@@ -1,20 +1,27 @@
 """The network under httpx: its phases one by one, its stamps, and how it ends."""
 
 import asyncio
+import os
+import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from itertools import repeat
 from pathlib import Path
-from threading import Event
+from tempfile import TemporaryDirectory
+from threading import Event, Timer
 
 import httpcore
 import httpx
 import pytest
 
-from exporter.clock import Flight
+from exporter.clock import HERE, Flight
 from exporter.wire import FAULTS, Failure, failed
+from tests.daemon import ROOT
+from tests.nvml.driver import COMPILER
 from tests.services.client import client
 from tests.services.scripted import FOREVER, Answer, Request, Stage, Step, head, reply, script
 
@@ -251,6 +258,170 @@ def test_a_certificate_for_another_name_is_not_accepted(stage: Stage) -> None:
 
     assert refused is Failure.TLS
     assert service.requests == []
+
+
+@pytest.fixture
+def path() -> Iterator[str]:
+    """A path for a socket, which pytest's own would be too long for."""
+    with TemporaryDirectory(dir="/tmp") as folder:
+        yield f"{folder}/sock"
+
+
+def listening(path: str, backlog: int = 8) -> socket.socket:
+    """A Unix socket that listens."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(path)
+    sock.listen(backlog)
+    return sock
+
+
+def got(path: str, url: str = HERE, flight: Flight | None = None) -> str:
+    """What is answered at a URL by a client of the service at this socket."""
+
+    async def asked() -> str:
+        async with asyncio.timeout(10), client(HERE, local=path, connect=0.3) as asking:
+            extensions = {"trace": flight.trace} if flight else None
+            return (await asking.get(f"{url}/ask", extensions=extensions)).text
+
+    return asyncio.run(asked())
+
+
+def test_a_service_at_a_unix_socket_is_asked_there(stage: Stage, path: str) -> None:
+    service = stage.serve({"GET /ask": reply("four")}, sock=listening(path))
+    flight = Flight()
+
+    assert got(path, flight=flight) == "four"
+    assert service.requests[0].headers["host"] == "localhost"
+    assert list(flight.phases(flight.arrived())) == ["resolve", "connect", "send", "wait", "stream"]
+
+
+def test_what_is_elsewhere_is_not_asked_at_the_unix_socket(stage: Stage, path: str) -> None:
+    here = stage.serve({}, sock=listening(path))
+    elsewhere = stage.serve({"GET /ask": reply("four")})
+
+    assert got(path, elsewhere.url.replace("127.0.0.1", "localhost")) == "four"
+    assert here.requests == []
+
+
+def test_where_there_is_no_socket_nobody_listens(path: str) -> None:
+    assert missed(path) is Failure.REFUSED
+
+
+def test_a_socket_at_which_nobody_listens_any_more_refuses(path: str) -> None:
+    listening(path).close()
+
+    assert missed(path) is Failure.REFUSED
+
+
+def test_what_is_no_socket_cannot_be_reached(path: str) -> None:
+    Path(path).mkdir()
+
+    assert missed(path) in {Failure.UNREACHABLE, Failure.REFUSED}
+
+
+def test_a_unix_socket_whose_backlog_is_full_is_waited_for(path: str) -> None:
+    with ExitStack() as held:
+        held.enter_context(listening(path, backlog=0))
+        waiting = held.enter_context(socket.socket(socket.AF_UNIX))
+        waiting.connect(path)
+
+        assert missed(path) is Failure.TIMEOUT_CONNECT
+
+
+def test_a_unix_socket_whose_backlog_empties_takes_who_waits(stage: Stage, path: str) -> None:
+    with ExitStack() as held:
+        crowded = listening(path, backlog=0)
+        held.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+        Timer(0.1, lambda: stage.serve({"GET /ask": reply("four")}, sock=crowded)).start()
+
+        assert got(path) == "four"
+
+
+def missed(path: str) -> Failure:
+    try:
+        got(path)
+    except FAULTS as error:
+        return failed(error).failure
+    raise AssertionError("it did not fail")
+
+
+def listening_on_ipv6() -> socket.socket:
+    """A port of IPv6 alone, which this machine may lack."""
+    try:
+        return socket.create_server(("::1", 0), family=socket.AF_INET6, dualstack_ipv6=False)
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error.strerror}")
+
+
+@pytest.mark.parametrize("host", ["[::1]", "localhost"])
+def test_a_service_that_speaks_ipv6_alone_is_reached(host: str, stage: Stage) -> None:
+    service = stage.serve({"POST /ask": reply("four")}, sock=listening_on_ipv6())
+    if host == "localhost" and "::1" not in {it[4][0] for it in socket.getaddrinfo(host, None)}:
+        pytest.skip("localhost has no address of IPv6 here")
+
+    flight = asyncio.run(flown(service.url.replace("[::1]", host)))
+
+    assert flight.headed is not None
+
+
+# Stands before the resolver of the C library: names that begin with hangs are never told.
+RESOLVER = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netdb.h>
+#include <string.h>
+#include <unistd.h>
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **found) {
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    real = dlsym(RTLD_NEXT, "getaddrinfo");
+    while (host && !strncmp(host, "hangs", 5) && !(hints && hints->ai_flags & AI_NUMERICHOST)) pause();
+    return real(host, port, hints, found);
+}
+"""
+
+AMONG_MANY = """
+import asyncio, os, sys
+import uvloop
+from exporter.wire import FAULTS, failed
+from tests.services.client import client
+
+async def asked(url):
+    async with client(url, connect=1.0) as asking:
+        for _ in range(2):
+            try:
+                said = (await asking.get("/ask")).text
+            except FAULTS as error:
+                said = str(failed(error).failure)
+        return said
+
+async def every():
+    return await asyncio.gather(*(asked(f"http://hangs-{n}.test") for n in range(30)), asked(sys.argv[1]))
+
+print(*uvloop.run(every()), flush=True)
+os._exit(0)
+"""
+
+
+def test_names_that_hang_keep_no_other_from_being_resolved(stage: Stage, tmp_path: Path) -> None:
+    if COMPILER is None:
+        pytest.skip("there is no C compiler, with which a resolver that hangs is built")
+    service = stage.serve({"GET /ask": reply("four")})
+    (tmp_path / "resolver.c").write_text(RESOLVER)
+    shim = tmp_path / "resolver.so"
+    subprocess.run([COMPILER, "-shared", "-fPIC", "-o", shim, tmp_path / "resolver.c", "-ldl"], check=True)
+
+    *hanging, last = subprocess.run(
+        [sys.executable, "-c", AMONG_MANY, service.url.replace("127.0.0.1", "localhost")],
+        env={**os.environ, "LD_PRELOAD": str(shim)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout.split()
+
+    assert set(hanging) == {Failure.RESOLVE}
+    assert last == "four"
 
 
 def test_a_long_request_gets_through(stage: Stage) -> None:

@@ -139,7 +139,7 @@ class Whereabouts:
     """Where a service tells its own figures; what the operator leaves open is the engine's to say."""
 
     service: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Said to the service's own origin alone, since a key may be among them."""
     url: str | None = None
     path: str | None = None

@@ -93,8 +93,8 @@ def chunks(*steps: Step) -> Iterator[Step]:
 class Service:
     """One scripted service: where it is, what it answers, and what it was asked so far."""
 
-    def __init__(self, answers: Mapping[str, Answer], *, scheme: str, port: int) -> None:
-        self.url = f"{scheme}://127.0.0.1:{port}"
+    def __init__(self, answers: Mapping[str, Answer], *, url: str) -> None:
+        self.url = url
         self.requests: list[Request] = []
         self.most_at_once: Counter[str] = Counter()
         self._answers = answers
@@ -185,6 +185,15 @@ async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
             raise outcome
 
 
+def _url(sock: socket.socket, scheme: str) -> str:
+    match sock.getsockname():
+        case str(path):
+            return f"unix://{path}"
+        case [str(host), port, *_]:
+            return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    raise AssertionError(f"nothing is served at {sock}")
+
+
 class Stage:
     """A thread and a loop of its own, on which services play until it is left."""
 
@@ -206,12 +215,15 @@ class Stage:
         self._loop.close()
         self._held.close()
 
-    def serve(self, answers: Mapping[str, Answer], *, tls: ssl.SSLContext | None = None) -> Service:
-        """A service on a port of its own; `answers` by method and path, as in `GET /health`, else 404."""
-        sock = socket.create_server(("127.0.0.1", 0), backlog=256)
-        service = Service(answers, scheme="https" if tls else "http", port=sock.getsockname()[1])
+    def serve(
+        self, answers: Mapping[str, Answer], *, tls: ssl.SSLContext | None = None, sock: socket.socket | None = None
+    ) -> Service:
+        """A service on a port of its own, or a socket; `answers` by method and path, as in `GET /health`, else 404."""
+        sock = sock or socket.create_server(("127.0.0.1", 0), backlog=256)
+        service = Service(answers, url=_url(sock, "https" if tls else "http"))
+        start = asyncio.start_unix_server if sock.family is socket.AF_UNIX else asyncio.start_server
         self._services.append(service)
-        self._servers.append(self._await(asyncio.start_server(service.meet, sock=sock, ssl=tls)))
+        self._servers.append(self._await(start(service.meet, sock=sock, ssl=tls)))
         return service
 
     def closed_port(self) -> int:
