@@ -6,9 +6,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from threading import Timer
 from typing import NoReturn
@@ -21,9 +22,11 @@ from exporter.commands.demo import scenarios, stage
 from exporter.commands.demo.gpu import SimulatedDriver
 from exporter.nvml import Nvml
 from exporter.nvml.lease import Lease
+from exporter.reload import Asked
 from exporter.renewal import LAST_MOMENT, SIGNS, Renewal
 from exporter.settings import Settings, WrongSettings, load
-from exporter.web import Unbound, bind
+from exporter.web import OPEN, Unbound, bind
+from exporter.webconfig import Guard, WrongWebConfig
 
 # Seconds after which one thread lets another run: the usual 0.005 would be added to a token's arrival, and to a
 # scrape's time, whenever both are at work.
@@ -44,7 +47,8 @@ class _Parser(argparse.ArgumentParser):
         if commands:
             self._no_command(known.url or "", commands)
         for typed in unknown:
-            near = get_close_matches(typed.partition("=")[0], self._option_string_actions, 1)
+            typed, _, _ = typed.partition("=")  # noqa: PLW2901  what follows may be a secret
+            near = get_close_matches(typed, self._option_string_actions, 1)
             self.error(f"unknown argument {typed}" + (f", did you mean {near[0]}?" if near else ""))
         return known
 
@@ -64,9 +68,10 @@ def _parser(prog: str, description: str) -> _Parser:
     told("--name", metavar="NAME", help="The service's name; host:port of its URL by default.")
     told("--web.listen-address", dest="listen_address", action="append", metavar="ADDRESS",
          help="Address to listen on, again for several; :10068 by default.")  # fmt: skip
-    told("--web.config.file", dest="config_file", metavar="FILE", help="Not in this version: TLS and passwords.")
+    told("--web.config.file", dest="config_file", metavar="FILE",
+         help="TLS, passwords, headers and a rate limit, as Prometheus' exporters have them.")  # fmt: skip
     told("--web.enable-lifecycle", dest="enable_lifecycle", action="store_const", const=True,
-         help="Let a POST to /-/gpu/release and /-/gpu/acquire free the GPUs.")  # fmt: skip
+         help="Let a POST to /-/reload read the settings anew, and to /-/gpu/release free the GPUs.")  # fmt: skip
     told("--log.level", dest="level", metavar="LEVEL", help="debug, info, warning or error; info by default.")
     told("--log.format", dest="format", metavar="FORMAT", help="logfmt or json; logfmt by default.")
     return parser
@@ -94,14 +99,16 @@ def run(arguments: Sequence[str]) -> int:
     given = parser.parsed(arguments, COMMANDS)
     flags = _flags(given, *filter(None, [given.url]))
 
+    read = partial(load, flags, file=given.file, environ=os.environ)
+
     def loadable() -> bool:
-        with suppress(WrongSettings):
-            return bool(load(flags, file=given.file, environ=os.environ))
+        with suppress(WrongSettings, WrongWebConfig):
+            _guard(read())
+            return True
         return False
 
-    settings = load(flags, file=given.file, environ=os.environ)
-    nvml = Nvml(settings.gpu.library)
-    return _serve(settings, nullcontext(), Lease(nvml), Renewal(nvml, possible=loadable))
+    nvml = Nvml(read().gpu.library)
+    return _serve(read, nullcontext(), Lease(nvml), Renewal(nvml, possible=loadable))
 
 
 def run_demo(arguments: Sequence[str]) -> int:
@@ -114,8 +121,8 @@ def run_demo(arguments: Sequence[str]) -> int:
     given = parser.parsed(arguments)
     port, driver = stage.reserved(), SimulatedDriver()
     flags = {**stage.SETTINGS, **_flags(given), "targets": [stage.target(port, given.name or "demo")]}
-    settings = load(flags, file=given.file, environ=os.environ)
-    return _serve(settings, stage.played(given.scenario, port, driver), Lease(driver))
+    read = partial(load, flags, file=given.file, environ=os.environ)
+    return _serve(read, stage.played(given.scenario, port, driver), Lease(driver))
 
 
 def _scenario(typed: str) -> str:
@@ -167,8 +174,11 @@ def run_config(arguments: Sequence[str]) -> int:
         return config.schema()
     urls = [given.where] if given.where and "://" in given.where else []
     file = given.file if urls or not given.where else Path(given.where)
-    shown = config.check if given.what == "check" else config.print_effective
-    return shown(load(_flags(given, *urls), file=file, environ=os.environ))
+    settings = load(_flags(given, *urls), file=file, environ=os.environ)
+    if given.what == "print":
+        return config.print_effective(settings)
+    _guard(settings)
+    return config.check(settings)
 
 
 def run_reference(arguments: Sequence[str]) -> int:
@@ -199,26 +209,31 @@ def main() -> int:
     except WrongSettings as wrong:
         for mistake in wrong.mistakes:
             sys.stderr.write(f"model-sidecar: {mistake}\n")
-    except Unbound as unbound:
-        sys.stderr.write(f"model-sidecar: {unbound}\n")
+    except (Unbound, WrongWebConfig) as refused:
+        sys.stderr.write(f"model-sidecar: {refused}\n")
     except KeyboardInterrupt:
         return INTERRUPTED
     return WRONG
 
 
 def _serve(
-    settings: Settings, beside: AbstractAsyncContextManager[object], lease: Lease, renewal: Renewal | None = None
+    read: Callable[[], Settings],
+    beside: AbstractAsyncContextManager[object],
+    lease: Lease,
+    renewal: Renewal | None = None,
 ) -> int:
     sys.setswitchinterval(TURN)
+    settings = read()
     log.configure(settings.log.level, settings.log.format)
+    guard = _guard(settings)
     sockets = bind(settings.web.listen_address)
 
     async def life() -> None:
-        stop = asyncio.Event()
+        asked = Asked(load=read)
         loop = asyncio.get_running_loop()
 
         def end() -> None:
-            loop.call_soon_threadsafe(stop.set)
+            loop.call_soon_threadsafe(asked.stop.set)
 
         def told_to_stop(*_signal: object) -> None:
             if renewal:
@@ -230,20 +245,30 @@ def _serve(
             latest.start()
             end()
 
+        def told_to_reload(*_signal: object) -> None:
+            loop.call_soon_threadsafe(asked.reload.set)
+
         if renewal:
             renewal.end, lease.refused = end, renewal.refused
         for sign in SIGNS:
             # Not the loop's own handlers, which wait while the loop is busy.
             signal.signal(sign, told_to_stop)
+        signal.signal(signal.SIGHUP, told_to_reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNS)
-        async with beside:
-            await app.run(settings, sockets, stop, lease)
+        with guard.followed() if guard else nullcontext():
+            async with beside:
+                await app.run(settings, sockets, asked, lease, guard or OPEN)
 
     uvloop.run(life())
     if renewal:
         renewal.begin()
     _leave()
     return 0
+
+
+def _guard(settings: Settings) -> Guard | None:
+    file = settings.web.config_file
+    return None if file is None else Guard(Path(file))
 
 
 def _leave() -> None:

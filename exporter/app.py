@@ -3,29 +3,35 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from types import ModuleType
 
-from exporter import __version__, assessor, engines, objectives, placement, watch
+from exporter import __version__, assessor, engines, log, objectives, placement, reload, watch
 from exporter.assessor import Assessor, Surroundings, look_around_for_ever
 from exporter.boards import Machine
+from exporter.discovery import Discovery
 from exporter.exposition import Catalog
+from exporter.fleet import Fleet, Life
 from exporter.gpus import tiers
 from exporter.lifecycle import posts
 from exporter.lookup import Neighbours
-from exporter.nvml import Door, Nvml
+from exporter.nvml import Door
 from exporter.nvml.lease import Lease
 from exporter.reading import Reading, Reason
+from exporter.reload import Asked, Reload
 from exporter.routes import routes
-from exporter.settings import Settings
+from exporter.settings import Settings, Target
 from exporter.site import Site, health_of, objectives_of, place_of, process_of, prompt_of, rules_of
 from exporter.sources import gpu, health, host, itself, process, prompt, server
 from exporter.watch import COMMON, Clock, Watch
-from exporter.web import Server
+from exporter.web import OPEN, Guard, Server
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+
+Now = Callable[[], Settings]
+"""The settings in force, which may be others the next time."""
 
 LONGEST_POLL = 10.0
 LONGEST_HEALTH = 2 * max(engine.health_timeout for engine in engines.ENGINES.values())
@@ -34,7 +40,7 @@ WHOLE_UUID = len("GPU-00000000-0000-0000-0000-000000000000")
 LOCAL = (*COMMON, Reason.STUCK, Reason.NOT_PERMITTED, Reason.NOT_FOUND)
 
 
-def _health_watch(site: Site, _settings: Settings) -> Watch | None:
+def _health_watch(site: Site, _now: Now) -> Watch | None:
     asked = site.target.health
     if not asked.enabled:
         return None
@@ -43,7 +49,7 @@ def _health_watch(site: Site, _settings: Settings) -> Watch | None:
     return Watch(health_of(site).read, clock, source="health", target=site.target.name)
 
 
-def _prompt_watch(site: Site, _settings: Settings) -> Watch | None:
+def _prompt_watch(site: Site, _now: Now) -> Watch | None:
     asked = site.target.prompt
     if asked.enabled is False:
         return None
@@ -57,7 +63,7 @@ def _prompt_watch(site: Site, _settings: Settings) -> Watch | None:
     return Watch(source.read, clock, source="prompt", target=site.target.name)
 
 
-def _server_watch(site: Site, _settings: Settings) -> Watch | None:
+def _server_watch(site: Site, _now: Now) -> Watch | None:
     asked = site.target.server
     if asked.enabled is False:
         return None
@@ -65,25 +71,34 @@ def _server_watch(site: Site, _settings: Settings) -> Watch | None:
     return Watch(site.server.read, clock, source="server", target=site.target.name)
 
 
-def _process_watch(site: Site, settings: Settings) -> Watch | None:
-    every = settings.host.every
-    clock = Clock(every=lambda: every, timeout=LONGEST_POLL, first_after=every * site.share)
+def _process_watch(site: Site, now: Now) -> Watch | None:
+    first_after = now().host.every * site.share
+    clock = Clock(every=lambda: now().host.every, timeout=LONGEST_POLL, first_after=first_after)
     return Watch(process_of(site).read, clock, source="process", target=site.target.name, reasons=LOCAL)
 
 
-def _gpu_watch(settings: Settings, nvml: Door) -> Watch | None:
-    wanted = settings.gpu
-    if not wanted.enabled:
+def _gpu_watch(now: Now, nvml: Door) -> Watch | None:
+    if not now().gpu.enabled:
         return None
-    options = gpu.Options(
+    gpus = gpu.Gpus(nvml, _options(now()))
+
+    def read() -> AsyncGenerator[Sequence[Reading], None]:
+        gpus.options = _options(now())
+        return gpus.read()
+
+    clock = Clock(every=lambda: now().gpu.every, timeout=LONGEST_POLL)
+    return Watch(read, clock, source="gpu", reasons=gpu.REASONS)
+
+
+def _options(settings: Settings) -> gpu.Options:
+    wanted = settings.gpu
+    return gpu.Options(
         medium=wanted.medium,
         slow=wanted.slow,
         devices=_asked(settings),
         by_pid=wanted.pid_labels,
         timed=wanted.call_metrics,
     )
-    clock = Clock(every=lambda: wanted.every, timeout=LONGEST_POLL)
-    return Watch(gpu.Gpus(nvml, options).read, clock, source="gpu", reasons=gpu.REASONS)
 
 
 def _asked(settings: Settings) -> frozenset[str] | None:
@@ -92,6 +107,8 @@ def _asked(settings: Settings) -> frozenset[str] | None:
         return None
     if settings.gpu.devices != "targets":
         return frozenset(map(str, settings.gpu.devices))
+    if settings.targets_files:
+        return None
     named = [name for target in settings.targets for name in target.gpus or (None,)]
     return frozenset(map(str, named)) if all(map(_names_one, named)) else None
 
@@ -101,17 +118,23 @@ def _names_one(name: int | str | None) -> bool:
     return isinstance(name, int) or (name is not None and name.startswith("GPU-") and len(name) == WHOLE_UUID)
 
 
-def _host_watch(settings: Settings, _nvml: Door) -> Watch | None:
-    if not settings.host.enabled:
+def _host_watch(now: Now, _nvml: Door) -> Watch | None:
+    if not now().host.enabled:
         return None
-    clock = Clock(every=lambda: settings.host.every, timeout=LONGEST_POLL)
-    return Watch(host.Hosts(settings.host.paths).read, clock, source="host", reasons=LOCAL)
+    hosts = host.Hosts(now().host.paths)
+
+    def read() -> AsyncGenerator[Sequence[Reading], None]:
+        hosts.paths = now().host.paths
+        return hosts.read()
+
+    clock = Clock(every=lambda: now().host.every, timeout=LONGEST_POLL)
+    return Watch(read, clock, source="host", reasons=LOCAL)
 
 
-SOURCES: Mapping[ModuleType, Callable[[Settings, Door], Watch | None]] = {gpu: _gpu_watch, host: _host_watch}
+SOURCES: Mapping[ModuleType, Callable[[Now, Door], Watch | None]] = {gpu: _gpu_watch, host: _host_watch}
 """What is read once, whatever is served here."""
 
-SOURCES_OF_A_TARGET: Mapping[ModuleType, Callable[[Site, Settings], Watch | None]] = {
+SOURCES_OF_A_TARGET: Mapping[ModuleType, Callable[[Site, Now], Watch | None]] = {
     prompt: _prompt_watch,
     health: _health_watch,
     server: _server_watch,
@@ -131,7 +154,10 @@ CATALOG = Catalog(
         chain.from_iterable(
             map(
                 _kinds,
-                (assessor, *SOURCES_OF_A_TARGET, placement, objectives, gpu, *tiers.MODULES, host, watch, itself),
+                (
+                    *(assessor, *SOURCES_OF_A_TARGET, placement, objectives, gpu, *tiers.MODULES),
+                    *(host, watch, itself, reload),
+                ),
             )
         )
     )
@@ -139,82 +165,110 @@ CATALOG = Catalog(
 """Every reading that the sources declare, in the order in which the page tells them."""
 
 
-def sites(settings: Settings) -> Sequence[Site]:
-    """Every target among the others, its turn spread over each round."""
+async def sites(settings: Settings) -> Sequence[Site]:
+    """Every service that there is now, for one look at each."""
     neighbours = Neighbours()
-    return [
-        Site(target, neighbours, share=number / len(settings.targets)) for number, target in enumerate(settings.targets)
-    ]
+    return [Site(target, neighbours) for target in await Discovery(lambda: settings).once()]
 
 
-def watches(settings: Settings, targets: Iterable[Site], nvml: Door | None = None) -> Iterator[Watch]:
-    """A watch for everything that these settings have read."""
+def watches(now: Now, nvml: Door) -> Iterator[Watch]:
+    """A watch for everything that is read once, whatever is served here."""
     for watch_of_all in SOURCES.values():
-        if watching := watch_of_all(settings, nvml or Nvml(settings.gpu.library)):
+        if watching := watch_of_all(now, nvml):
             yield watching
-    for site in targets:
-        yield from watches_of(site, settings)
 
 
-def watches_of(site: Site, settings: Settings) -> Iterator[Watch]:
+def watches_of(site: Site, now: Now) -> Iterator[Watch]:
     """A watch for everything that these settings have read of one service."""
     for watch_of_one in SOURCES_OF_A_TARGET.values():
-        if watching := watch_of_one(site, settings):
+        if watching := watch_of_one(site, now):
             yield watching
 
 
-def assessors(targets: Iterable[Site], watching: Iterable[Watch], late: Callable[[float], bool]) -> Iterator[Assessor]:
-    """Who judges each service, by what its own watches and those of its GPUs say."""
-    of_target: dict[str, list[Watch]] = {}
-    for each in watching:
-        of_target.setdefault(each.collection.target, []).append(each)
-    machine = Machine(partial(_said_of_gpus, of_target.get("", ())))
-    for site in targets:
-        around = Surroundings(
-            prompts=site.target.prompt.enabled is not False,
-            place=place_of(site, machine),
-            late=late,
+class _Sidecar:
+    """All that goes on, by the settings in force: what is watched, and what is told of it."""
+
+    def __init__(self, settings: Settings, asked: Asked, lease: Lease) -> None:
+        self.reload = Reload(settings, asked)
+        self.discovery = Discovery(self.now)
+        self.once = tuple(watches(self.now, lease))
+        self.fleet = Fleet(self._life)
+        self.pulse = itself.Pulse(
+            version=__version__,
+            targets=lambda: len(self.fleet.lives),
+            requests=lambda: self.served.requests if self.served else {},
+            dropped=lambda: {"server": self.fleet.dropped},
         )
-        own = of_target.get(site.target.name, [])
-        yield Assessor(own, rules_of(site), target=site.target.name, around=around)
+        self.served: Server | None = None
+        self._neighbours = Neighbours()
+        self._machine = Machine(partial(_said_of_gpus, self.once))
+        self.discovery.then = self._find
+        self.reload.then = self._adopt
+        self._find()
+
+    def now(self) -> Settings:
+        """The settings in force."""
+        return self.reload.settings
+
+    def snapshot(self) -> tuple[Reading, ...]:
+        """All that is known now, for any thread."""
+        lives = tuple(self.fleet.lives.values())
+        judged = (life.assessor.latest for life in lives)
+        wanted = (life.wanted for life in lives)
+        read = (each.latest for each in chain(self.once, *(life.watches for life in lives)))
+        told = tuple(chain(*judged, wanted, *read, self.pulse.latest, self.reload.latest))
+        return _of_services(told) if self.now().gpu.devices == "targets" else told
+
+    async def run(self) -> None:
+        """Watch for ever."""
+        async with asyncio.TaskGroup() as group:
+            self.fleet.start(group.create_task)
+            lives = (*(each.run() for each in self.once), self.pulse.run(), self.reload.run())
+            following = (self.discovery.follow_files(), self.discovery.follow_names())
+            for life in (*lives, *following, look_around_for_ever(lambda: self.fleet.assessors)):
+                group.create_task(life)
+
+    def _life(self, target: Target, share: float) -> Life:
+        site = Site(target, self._neighbours, share=share)
+        own = tuple(watches_of(site, self.now))
+        around = Surroundings(
+            prompts=target.prompt.enabled is not False,
+            place=place_of(site, self._machine),
+            late=self.pulse.late,
+        )
+        judging = Assessor(own, rules_of(site), target=target.name, around=around)
+        return Life(site=site, watches=own, assessor=judging, wanted=objectives_of(site))
+
+    def _find(self) -> None:
+        self.fleet.change(self.discovery.found())
+
+    async def _adopt(self) -> None:
+        log.configure(self.now().log.level, self.now().log.format)
+        await self.discovery.look_at_files()
+        self._find()
 
 
-def _said_of_gpus(of_all: Iterable[Watch]) -> Sequence[Reading]:
+def _said_of_gpus(of_all: Sequence[Watch]) -> Sequence[Reading]:
     return next((each.latest for each in of_all if each.collection.source == "gpu"), ())
 
 
-async def run(settings: Settings, sockets: Sequence[socket.socket], stop: asyncio.Event, lease: Lease) -> None:
+async def run(
+    settings: Settings, sockets: Sequence[socket.socket], asked: Asked, lease: Lease, guard: Guard = OPEN
+) -> None:
     """Watch and serve until told to stop; listening ends first."""
-    targets = sites(settings)
-    watching = tuple(watches(settings, targets, lease))
-    pulse = itself.Pulse(
-        version=__version__,
-        targets=len(targets),
-        requests=lambda: serving.requests,
-        dropped=lambda: {"server": sum(site.server.figures.dropped for site in targets)},
-    )
-    judging = tuple(assessors(targets, watching, pulse.late))
-    wanted = tuple(map(objectives_of, targets))
-
-    def snapshot() -> tuple[Reading, ...]:
-        judged = (each.latest for each in judging)
-        read = (each.latest for each in watching)
-        told = tuple(chain(*judged, wanted, *read, pulse.latest))
-        return _of_services(told) if settings.gpu.devices == "targets" else told
-
-    of_gpus = next((each for each in watching if each.collection.source == "gpu"), None)
-    able = posts(lease, of_gpus, enabled=settings.web.enable_lifecycle)
-    serving = Server(routes(CATALOG, snapshot, able), sockets)
+    sidecar = _Sidecar(settings, asked, lease)
+    of_gpus = next((each for each in sidecar.once if each.collection.source == "gpu"), None)
+    able = posts(lease, of_gpus, sidecar.reload.once, enabled=settings.web.enable_lifecycle)
+    serving = Server(routes(CATALOG, sidecar.snapshot, able), sockets, guard=guard)
+    sidecar.served = serving
     serving.start()
-    _greet(settings, sockets)
+    _greet(settings, sockets, "https" if guard.secures else "http")
     try:
         async with asyncio.TaskGroup() as group:
-            lives = [*(each.run() for each in watching), *(each.run() for each in judging), pulse.run()]
-            running = [group.create_task(life) for life in (*lives, look_around_for_ever(judging))]
-            await stop.wait()
+            living = group.create_task(sidecar.run())
+            await asked.stop.wait()
             serving.stop()
-            for task in running:
-                task.cancel()
+            living.cancel()
     finally:
         serving.stop()
 
@@ -225,12 +279,10 @@ def _of_services(told: Sequence[Reading]) -> tuple[Reading, ...]:
     return tuple(each for each in told if getattr(each, "uuid", None) in here)
 
 
-def _greet(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+def _greet(settings: Settings, sockets: Sequence[socket.socket], scheme: str) -> None:
     for listening in sockets:
         address, port = listening.getsockname()[:2]
         local = "localhost" if address in {"::", "0.0.0.0"} else f"[{address}]" if ":" in address else address  # noqa: S104  compared, not bound
-        log.info("model-sidecar %s listens; look at http://%s:%d/", __version__, local, port)
-    for target in settings.targets:
-        log.info("is watched at %s", target.url, extra={"target": target.name})
-    if not settings.targets:
-        log.warning("no target: the GPUs, the host and the exporter itself are all that is published")
+        logger.info("model-sidecar %s listens; look at %s://%s:%d/", __version__, scheme, local, port)
+    if not settings.targets and not settings.targets_files:
+        logger.warning("no target: the GPUs, the host and the exporter itself are all that is published")

@@ -156,8 +156,8 @@ def look_around(assessors: Sequence[Assessor]) -> None:
         assessor.look()
 
 
-async def look_around_for_ever(assessors: Sequence[Assessor]) -> None:
-    """Judge every service now and then, since time alone can turn a state."""
+async def look_around_for_ever(assessors: Callable[[], Sequence[Assessor]]) -> None:
+    """Judge every service that there is now and then, since time alone can turn a state."""
     while True:
         await asyncio.sleep(EVERY)
-        look_around(assessors)
+        look_around(assessors())

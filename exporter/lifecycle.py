@@ -1,7 +1,7 @@
-"""The driver let go of and taken up again while the program runs, as its operator asks over HTTP."""
+"""What an operator asks of the running program over HTTP: other settings, and the driver let go of and taken up."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 
 from exporter.nvml.lease import Lease
@@ -10,29 +10,44 @@ from exporter.web import Post, Response, plain
 
 PATIENCE = 8.0  # Seconds; less than what most clients wait.
 
-RELEASE, ACQUIRE = "/-/gpu/release", "/-/gpu/acquire"
+RELEASE, ACQUIRE, RELOAD = "/-/gpu/release", "/-/gpu/acquire", "/-/reload"
 DISABLED = "Lifecycle API is not enabled. Start with --web.enable-lifecycle, or set web.enable_lifecycle."
 NOTHING_READ = "The GPUs are not read here, so that nothing holds their driver."
 HANGS = "A call of the driver hangs."
 
 Look = Callable[[], Awaitable[bool]]
+Read = Callable[[], Coroutine[object, object, str | None]]
+"""Reads the settings anew, and tells what is wrong with them."""
 
 
-def posts(lease: Lease, watch: Watch | None, *, enabled: bool) -> Mapping[str, Post]:
-    """What can be asked of this loop's watch of the GPUs, from any other loop."""
+def posts(lease: Lease, watch: Watch | None, read: Read, *, enabled: bool) -> Mapping[str, Post]:
+    """What can be asked of this loop, from any other: to read the settings anew, and to look at the GPUs."""
     if not enabled:
-        return _answering(403, DISABLED)
+        return dict.fromkeys((RELOAD, RELEASE, ACQUIRE), _answering(403, DISABLED))
+    loop = asyncio.get_running_loop()
+    reload = {RELOAD: Post(partial(_reload, read, loop))}
     if watch is None:
-        return _answering(404, NOTHING_READ)
-    look = partial(_looked, watch, asyncio.get_running_loop())
-    return {RELEASE: Post(partial(_release, lease, look)), ACQUIRE: Post(partial(_acquire, lease, look))}
+        return {**reload, **dict.fromkeys((RELEASE, ACQUIRE), _answering(404, NOTHING_READ))}
+    look = partial(_looked, watch, loop)
+    return {**reload, RELEASE: Post(partial(_release, lease, look)), ACQUIRE: Post(partial(_acquire, lease, look))}
 
 
-def _answering(status: int, text: str) -> Mapping[str, Post]:
+def _answering(status: int, text: str) -> Post:
     async def answer() -> Response:
         return plain(status, text)
 
-    return dict.fromkeys((RELEASE, ACQUIRE), Post(answer))
+    return Post(answer)
+
+
+async def _reload(read: Read, loop: asyncio.AbstractEventLoop) -> Response:
+    reading = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(read(), loop))
+    done, _ = await asyncio.wait([reading], timeout=PATIENCE)
+    if not done:
+        return plain(504, "Reading the settings takes long. They are in force as soon as they are read and valid.")
+    wrong = reading.result()
+    if wrong:
+        return plain(500, f"The settings stay as they were:\n{wrong}")
+    return plain(200, "The settings were read anew.")
 
 
 async def _release(lease: Lease, look: Look) -> Response:

@@ -18,7 +18,8 @@ from exporter.checks.canary import Canary
 from exporter.checks.images import Picture
 from exporter.checks.judge import Checks
 from exporter.checks.numbers import Range
-from exporter.clock import Transport
+from exporter.clock import HERE, Transport
+from exporter.credentials import Credentials, Key
 from exporter.lookup import Neighbours
 from exporter.objectives import Objectives
 from exporter.pace import Pace
@@ -29,6 +30,7 @@ from exporter.response import origin
 from exporter.settings import Case, Target, Tls
 from exporter.settings import Checks as CheckSettings
 from exporter.settings import Prompt as PromptSettings
+from exporter.settings.addresses import socket_in
 from exporter.sources import health, process, prompt, server
 from exporter.verdict.standing import Rules
 from exporter.wire import Prompt, Recognition
@@ -58,11 +60,13 @@ class Site:
         self.target = target
         self.neighbours = neighbours
         self.share = share
-        self.headers = _headers(target)
+        self.url = target.url if (local := socket_in(target.url)) is None else HERE
+        self.headers = {name: value.get_secret_value() for name, value in target.headers.items()}
         self.client = httpx.AsyncClient(
-            transport=Transport(_tls(target), server_name=target.tls.server_name),
-            base_url=target.url,
+            transport=Transport(_tls(target), server_name=target.tls.server_name, at=self._addresses(), local=local),
+            base_url=self.url,
             headers=HEADERS,
+            auth=Credentials(httpx.URL(self.url), _key(target), self.headers.values()),
             # No cookie is kept: a balancer's would tie every prompt to one replica.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             timeout=httpx.Timeout(None, connect=min(LONGEST_CONNECT, target.prompt.first_token_timeout)),
@@ -81,17 +85,22 @@ class Site:
         )
         self.server = server.ServerMetrics(
             self.client,
-            _whereabouts(target, self.headers),
+            _whereabouts(self),
             target=target.name,
             engine=lambda: self.known.engine if self.known.looked else "",
             publish=target.server.publish,
         )
 
+    def _addresses(self) -> Mapping[str, str]:
+        """Where its name leads, for one of several services of that name."""
+        at = self.target.address
+        return {} if at is None else {httpx.URL(self.url).raw_host.decode(): at}
 
-def _whereabouts(target: Target, headers: Mapping[str, str]) -> server.Whereabouts:
-    asked = target.server
+
+def _whereabouts(site: Site) -> server.Whereabouts:
+    asked = site.target.server
     return server.Whereabouts(
-        service=target.url, headers=headers, url=asked.url, path=asked.path, enabled=asked.enabled is True
+        service=site.url, headers=site.headers, url=asked.url, path=asked.path, enabled=asked.enabled is True
     )
 
 
@@ -124,9 +133,9 @@ class Known:
         return found
 
 
-def _headers(target: Target) -> Mapping[str, str]:
-    key = {} if target.api_key is None else {"Authorization": f"Bearer {target.api_key.get_secret_value()}"}
-    return {**key, **{name: value.get_secret_value() for name, value in target.headers.items()}}
+def _key(target: Target) -> Key | None:
+    loaded = target.api_key
+    return None if loaded is None else Key(loaded.secret.get_secret_value(), file=loaded.file, target=target.name)
 
 
 def _tls(target: Target) -> ssl.SSLContext | None:
@@ -160,11 +169,11 @@ async def _asked_for_health(site: Site) -> health.Asked:
     await site.known.first()
     engine = engines.ENGINES[site.known.engine]
     paths = (asked.path,) if asked.path else engine.health if asked.url is None else ()
-    urls = [httpx.URL(f"{asked.url or site.target.url}{path}") for path in paths or (DEFAULT_HEALTH_PATH,)]
+    urls = [httpx.URL(f"{asked.url or site.url}{path}") for path in paths or (DEFAULT_HEALTH_PATH,)]
     return health.Asked(
-        # A key is for the service alone, wherever its health may be told.
+        # They are for the service alone, wherever its health may be told.
         requests=[
-            httpx.Request("GET", url, headers=site.headers if origin(url) == origin(httpx.URL(site.target.url)) else {})
+            httpx.Request("GET", url, headers=site.headers if origin(url) == origin(httpx.URL(site.url)) else {})
             for url in urls
         ],
         timeout=asked.timeout or engine.health_timeout,
@@ -248,9 +257,12 @@ def _prompt(site: Site, case: PromptSettings | Case) -> Prompt:
 
 def process_of(site: Site) -> process.ServiceProcess:
     """The process source of one target."""
-    url, asked = httpx.URL(site.target.url), site.target.process
-    listening = None if asked is None else asked.port or url.port or {"http": 80, "https": 443}[url.scheme]
-    return process.ServiceProcess(target=site.target.name, host=url.host, port=listening, neighbours=site.neighbours)
+    url, asked = httpx.URL(site.url), site.target.process
+    # Who listens at a Unix socket is not looked for.
+    usual = None if socket_in(site.target.url) else url.port or {"http": 80, "https": 443}[url.scheme]
+    listening = None if asked is None else asked.port or usual
+    host = site.target.address or url.host
+    return process.ServiceProcess(target=site.target.name, host=host, port=listening, neighbours=site.neighbours)
 
 
 def place_of(site: Site, machine: Machine) -> Place:

@@ -13,7 +13,7 @@ from email.utils import formatdate
 from enum import Enum, auto
 from functools import partial
 from threading import Thread
-from typing import Protocol
+from typing import Any, Protocol
 
 import h11
 import uvicorn
@@ -32,6 +32,8 @@ ADVICE: Mapping[int | None, str] = {
     socket.EAI_NONAME: "the name is not known here; choose an address, or leave it out to listen on all",
 }
 NOUGHT = re.compile(r"\s*q\s*=\s*0(\.0{0,3})?\s*")
+# Of what may run out, asyncio tells each time that a connection could not be accepted for want of it.
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 OTHER = "other"
 BACKLOG = 1024
 BITE = 4096
@@ -193,11 +195,13 @@ class Server:
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
         self._acting: set[asyncio.Future[Response]] = set()
+        self._silent_until = 0.0
         self._thread = Thread(target=self._run, name="web", daemon=True)
 
     def start(self) -> None:
         """Returns when connections are accepted."""
         self._loop = asyncio.SelectorEventLoop()
+        self._loop.set_exception_handler(self._tell)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
 
@@ -208,6 +212,15 @@ class Server:
             self._thread.join(0.5)
         for listening in self._sockets:
             listening.close()
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in SHORTAGES:
+            loop.default_exception_handler(context)
+        # The loop tells it a thousand times a second for as long as somebody waits to be let in.
+        elif loop.time() >= self._silent_until:
+            self._silent_until = loop.time() + 60
+            log.error("takes no further connection: %s", error.strerror)
 
     def _run(self) -> None:
         self._loop.run_forever()
@@ -366,6 +379,9 @@ class Connection(H11Protocol):
         """Refuses what is not HTTP, be it a header or, where an answer is on its way already, a piece of a body."""
         log.debug("refused what is not HTTP", extra={"client": self.client})
         self._count(OTHER, 400)
+        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            self.transport.abort()  # There is no place left for an answer.
+            return
         super().send_400_response(msg)
         if self._latest is not None:
             self._latest.disconnected = True

@@ -4,18 +4,22 @@ import asyncio
 import importlib
 import inspect
 import pkgutil
+import socket
 import ssl
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import pytest
 
 import exporter
 from exporter import __version__
-from exporter.app import CATALOG, sites, watches
+from exporter.app import CATALOG, watches, watches_of
 from exporter.lookup import Neighbours
+from exporter.nvml import Nvml
 from exporter.reading import Reading
 from exporter.settings import Settings, load
 from exporter.site import Site, health_of, process_of, prompt_of
@@ -125,6 +129,24 @@ def test_health_is_asked_for_where_the_settings_say(settings: Mapping[str, str],
     read(health_of(site({"url": service.url, "health": health})).read())
 
     assert service.requests[-1].path == path
+
+
+def test_a_service_at_a_unix_socket_is_watched_like_any_other(stage: Stage) -> None:
+    with TemporaryDirectory(dir="/tmp") as folder:
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(f"{folder}/chat.sock")
+        listening.listen()
+        answers = {"GET /health": reply("ok"), "GET /v1/models": models("tiny"), f"POST {CHAT}": GOOD}
+        service = stage.serve(answers, sock=listening)
+        here = site({"url": service.url}, {"MODEL_SIDECAR_API_KEY": KEY})
+
+        health, prompts, process = (read(it(here).read()) for it in (health_of, prompt_of, process_of))
+
+    assert service.url == f"unix://{folder}/chat.sock"
+    assert of(Health, health).up is True
+    assert of(Answers, prompts).up is True
+    assert of(Process, process).lookup["off"] is True
+    assert {request.headers["authorization"] for request in service.requests} == {f"Bearer {KEY}"}
 
 
 def test_a_service_behind_a_prefix_is_asked_beneath_it(stage: Stage) -> None:
@@ -259,8 +281,15 @@ def test_every_metric_has_its_words() -> None:
     assert [entry.name for entry in entries if not entry.help.endswith(".")] == []
 
 
-def watched(settings: Settings) -> Iterator[Watch]:
-    return watches(settings, sites(settings))
+def watched(settings: Settings) -> Sequence[Watch]:
+    """Everything that is watched with these settings."""
+
+    def now() -> Settings:
+        return settings
+
+    share = 1 / max(len(settings.targets), 1)
+    here = (Site(target, Neighbours(), share=number * share) for number, target in enumerate(settings.targets))
+    return [*watches(now, Nvml()), *chain.from_iterable(watches_of(site, now) for site in here)]
 
 
 def collections(watching: Sequence[Watch]) -> Counter[tuple[str, str]]:

@@ -12,15 +12,16 @@ ROOT = Path(__file__).parent.parent / "exporter"
 # From the ground up; a module imports only from lower floors, and a package stands for the modules in it.
 FLOORS = (
     ("reading", "paths", "pids", "sockets", "log", "figures"),
-    ("wire", "clock", "threads", "nvml", "web", "normal", "proofs"),
-    ("gpus", "pace", "renewal", "residency", "response", "thoughts", "vocabularies"),
-    ("exchange", "forms", "lookup", "ask"),
+    ("wire", "threads", "nvml", "web", "normal", "proofs"),
+    ("clock", "gpus", "pace", "renewal", "residency", "response", "thoughts", "vocabularies", "webconfig"),
+    ("credentials", "exchange", "forms", "lookup", "ask"),
     ("checks",),
     ("questions",),
     ("exposition", "objectives", "page", "watch", "protocols", "sources"),
     ("protocols.__init__", "boards", "engines", "lifecycle", "routes", "verdict"),
     ("placement", "settings"),
-    ("assessor", "site"),
+    ("assessor", "discovery", "reload", "site"),
+    ("fleet",),
     ("app",),
     ("commands",),
     ("__main__",),
@@ -28,11 +29,14 @@ FLOORS = (
 
 DOORS = {
     "PIL": {"checks.images"},
+    "OpenSSL": {"webconfig.secured", "webconfig.tls"},
     "aiohappyeyeballs": {"clock"},
+    "bcrypt": {"webconfig.users"},
+    "cryptography": {"webconfig.tls"},
     "h11": {"web"},
     "httpcore": {"clock", "wire"},
     "httpx": {
-        *("ask", "clock", "engines", "exchange", "protocols", "questions", "response", "site", "wire"),
+        *("ask", "clock", "credentials", "engines", "exchange", "protocols", "questions", "response", "site", "wire"),
         *("sources.health", "sources.prompt", "sources.server"),
     },
     "jsonpath": {"paths"},
@@ -47,12 +51,14 @@ DOORS = {
     "referencing": {"checks.schema"},
     "uvicorn": {"web"},
     "uvloop": {"__main__"},
-    "yaml": {"commands", "settings"},
+    "yaml": {"commands", "settings", "webconfig.document"},
 }
 
 # Where a dependency is loaded late, since few need it and all would pay for it.
 LATE = {
     ("paths", "jsonpath"),
+    ("webconfig.guard", "exporter.webconfig.secured.Secured"),
+    ("webconfig.guard", "exporter.webconfig.tls.context"),
     ("checks.images", "PIL.Image"),
     ("checks.pattern", "re2"),
     ("checks.schema", "jsonschema.exceptions.SchemaError"),
@@ -120,6 +126,7 @@ def _kin(name: str, module: str) -> bool:
         "nvml",
         "settings",
         "verdict",
+        "webconfig",
     }
 
 

@@ -21,6 +21,7 @@ import yaml
 from exporter import app
 from exporter.nvml import Nvml
 from exporter.nvml.lease import Lease
+from exporter.reload import Asked
 from exporter.settings import load
 from exporter.web import bind
 from tests.daemon import PATIENCE, Page, begun, ended
@@ -80,7 +81,7 @@ REFUSED = [
     Run(
         name="misspelt flag",
         typed="--web.listen-addres=:1 {url}",
-        words=["--web.listen-addres=:1", "--web.listen-address?"],
+        words=["--web.listen-addres,", "--web.listen-address?"],
     ),
     Run(name="misspelt command", typed="dmeo", words=["dmeo", "demo?"]),
     Run(name="misspelt command with its url", typed="chekc {url}", words=["chekc", "check?"]),
@@ -262,12 +263,12 @@ def test_a_scrape_is_answered_while_a_task_holds_the_loop() -> None:
             answered.set()
 
     async def life() -> bool:
-        stop = asyncio.Event()
-        running = asyncio.create_task(app.run(settings, sockets, stop, Lease(Nvml())))
+        asked = Asked()
+        running = asyncio.create_task(app.run(settings, sockets, asked, Lease(Nvml())))
         await asyncio.sleep(0.01)
         threading.Thread(target=scrape, daemon=True).start()
         meanwhile = answered.wait(PATIENCE)  # holds the loop
-        stop.set()
+        asked.stop.set()
         await running
         return meanwhile
 
@@ -294,10 +295,10 @@ def test_it_listens_no_more_before_it_lets_go_of_what_is_under_way(stage: Stage)
     settings = load({"targets": [target], "gpu": {"enabled": False}, "host": {"enabled": False}}, file=None, environ={})
 
     async def life() -> None:
-        stop = asyncio.Event()
-        running = asyncio.create_task(app.run(settings, sockets, stop, Lease(Nvml())))
+        asked = Asked()
+        running = asyncio.create_task(app.run(settings, sockets, asked, Lease(Nvml())))
         await asyncio.to_thread(until, lambda: bool(service.asked("POST")))
-        stop.set()
+        asked.stop.set()
         await running
 
     asyncio.run(life())

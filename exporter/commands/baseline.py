@@ -12,11 +12,11 @@ from pathlib import Path
 import yaml
 
 from exporter import engines
+from exporter.app import sites
 from exporter.ask import Attempt
 from exporter.checks.canary import Trust
 from exporter.checks.vectors import Vector, similarity
 from exporter.commands.check import as_set
-from exporter.lookup import Neighbours
 from exporter.protocols import PROTOCOLS
 from exporter.questions import Question, asked
 from exporter.settings import Settings, Target
@@ -77,12 +77,12 @@ async def baseline(settings: Settings, prompts: int, *, file: Path | None, as_js
     The configuration that follows from it goes into a new file where one is named; 2 where that cannot be, or where
     there is no service to ask.
     """
-    if not settings.targets:
+    here = await sites(settings)
+    if not here:
         return _wrong("no service to ask: give its URL, or a configuration with targets")
     if file is not None and (hindrance := _hindrance(file)):
         return _wrong(hindrance)
-    neighbours = Neighbours()
-    found = [(target, await _measured(Site(target, neighbours), prompts)) for target in settings.targets]
+    found = [(site.target, await _measured(site, prompts)) for site in here]
     configuration = _configuration(found)
     if as_json:
         sys.stdout.write(f"{json.dumps([asdict(one) for _, one in found], indent=2)}\n")

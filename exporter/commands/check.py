@@ -85,10 +85,11 @@ class Report:
 
 async def check(settings: Settings, *, as_json: bool) -> int:
     """Print a report of each service; 0 where all are well, 1 where one is not, 2 where there is none to ask."""
-    if not settings.targets:
+    here = await sites(settings)
+    if not here:
         sys.stderr.write("model-sidecar: no service to ask: give its URL, or a configuration with targets\n")
         return 2
-    reports = [await _report(site, settings) for site in sites(settings)]
+    reports = [await _report(site, settings) for site in here]
     if as_json:
         told = json.dumps([asdict(report) for report in reports], indent=2)
     else:
@@ -139,7 +140,7 @@ async def _report(site: Site, settings: Settings) -> Report:
 
 def _once(site: Site, settings: Settings) -> tuple[Mapping[str, Watch], Assessor]:
     """The watches of a service, and a judge who goes by one attempt."""
-    watched = {each.collection.source: each for each in watches_of(site, settings)}
+    watched = {each.collection.source: each for each in watches_of(site, lambda: settings)}
     rules = replace(rules_of(site), misses=1, blind_after=math.inf)
     around = Surroundings(prompts="prompt" in watched, watched=rules.startup_allowance)
     return watched, Assessor(tuple(watched.values()), rules, target=site.target.name, around=around)

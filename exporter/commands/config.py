@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from exporter import settings as model
 from exporter.settings import Settings, Target
+from exporter.settings.addresses import socket_in
 from exporter.settings.kinds import spelled
 from exporter.sources.prompt import DURATION_LADDER, FIRST_TOKEN_LADDER
 
@@ -38,7 +39,9 @@ def schema() -> int:
 def _watched(settings: Settings) -> Iterator[str]:
     for target in settings.targets:
         yield f"  {target.name}  {target.url}  {', '.join(_asked(target))}"
-    if not settings.targets:
+    for file in settings.targets_files:
+        yield f"  the services that {file} lists"
+    if not settings.targets and not settings.targets_files:
         yield "  no target: the GPUs, the host and the exporter itself are all that is published"
 
 
@@ -50,7 +53,7 @@ def _asked(target: Target) -> Iterator[str]:
     else:
         every = "auto" if prompt.every is None else spelled(prompt.every)
         yield f"prompt {prompt.protocol or 'if recognised'} every {every}"
-    if target.process is None:
+    if target.process is None or (socket_in(target.url) and not target.process.port):
         yield "process off"
     else:
         yield f"process by port {target.process.port}" if target.process.port else "process by its port"

@@ -7,11 +7,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, WithJsonSchema
 
-from exporter.settings.kinds import Later
 from exporter.web import ADDRESS
 
 PORTS = {"http": 80, "https": 443}
+EACH_ADDRESS = "dns+"
+"""What stands before the url of a name of which every address is a service."""
 WANTED_URL = "http:// or https:// and a host, such as http://localhost:8000"
+SOCKET = "unix://"
+WANTED_SOCKET = "unix:// and the path of a socket, such as unix:///run/chat.sock"
+LONGEST_PATH = 107  # Bytes that the kernel takes, in its linux/un.h.
 
 
 def split(url: str) -> SplitResult:
@@ -21,8 +25,6 @@ def split(url: str) -> SplitResult:
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
         raise ValueError(WANTED_URL) from error
-    if parts.scheme == "unix":
-        raise Later
     if parts.scheme not in PORTS or not _is_host(host) or port == 0 or re.search(r"[\s\x00-\x1f\x7f\\]", url):
         raise ValueError(WANTED_URL)
     return parts
@@ -55,10 +57,23 @@ def without_slash(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
+def socket_in(url: str) -> str | None:
+    """The path of the Unix socket that the address of a service names; None where it names none."""
+    return url.removeprefix(SOCKET) if url.startswith(SOCKET) else None
+
+
+def is_localhost(url: str) -> bool:
+    """Whether an address is that by which a service at a Unix socket is called."""
+    parts = split(url)
+    return (parts.scheme, parts.hostname, parts.port or PORTS["http"]) == ("http", "localhost", PORTS["http"])
+
+
 def default_name(url: object) -> str:
     """The name of a service that was given none, after its address; "unnamed" where that is wrong in itself."""
+    if isinstance(url, str) and (path := socket_in(url.strip())):
+        return f"local:{re.sub('[^A-Za-z0-9._:-]', '-', path.rpartition('/')[2])}"
     try:
-        parts = split(url.strip()) if isinstance(url, str) else None
+        parts = split(url.strip().removeprefix(EACH_ADDRESS)) if isinstance(url, str) else None
     except ValueError:
         parts = None
     if parts is None or parts.hostname is None:
@@ -68,10 +83,26 @@ def default_name(url: object) -> str:
     return f"{'local' if loopback else parts.hostname}:{parts.port or PORTS[parts.scheme]}"
 
 
-URL_SCHEMA = WithJsonSchema({"type": "string", "format": "uri", "pattern": "^https?://[^?#@]+$"})
-Url = Annotated[str, AfterValidator(without_slash), URL_SCHEMA]
-# What an SDK calls base_url ends in /v1, and people paste that.
-ServiceUrl = Annotated[str, AfterValidator(lambda url: without_slash(url).removesuffix("/v1").rstrip("/")), URL_SCHEMA]
+def _service(url: str) -> str:
+    if (path := socket_in(url.strip())) is not None:
+        return f"{SOCKET}{_path(path)}"
+    plain = url.strip().removeprefix(EACH_ADDRESS)
+    # What an SDK calls base_url ends in /v1, and people paste that.
+    return f"{url.strip()[: -len(plain)]}{without_slash(plain).removesuffix('/v1').rstrip('/')}"
+
+
+def _path(path: str) -> str:
+    if not re.fullmatch(r"(?:/[^\s\x00-\x1f\x7f\\?#/]+)+", path) or len(path.encode()) > LONGEST_PATH:
+        raise ValueError(WANTED_SOCKET)
+    return path
+
+
+def _schema(pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "format": "uri", "pattern": pattern})
+
+
+Url = Annotated[str, AfterValidator(without_slash), _schema("^https?://[^?#@]+$")]
+ServiceUrl = Annotated[str, AfterValidator(_service), _schema(r"^(?:(?:dns\+)?https?://[^?#@]+|unix:///[^?#]+)$")]
 
 
 def _listens(text: str) -> str:

@@ -12,7 +12,9 @@ from exporter.settings.sections import Place, dotted, value_at
 MERGE = "<<"
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
+    """Reads YAML as JSON would have it."""
+
     # A date stays the text that it is in JSON, which bodies and expectations are made of.
     yaml_implicit_resolvers = {  # noqa: RUF012  as PyYAML declares it
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -80,7 +82,7 @@ def read(path: Path) -> File:
     """The settings that a file holds; raises WrongSettings where it cannot be read at all."""
     text = _text(path)
     try:
-        loader = _Loader(text)
+        loader = Loader(text)
         root = loader.get_single_node()
         twice = tuple(_twice(path, root, (), set()))  # before merge keys are resolved, which may say a name again
         given = {} if root is None else loader.construct_document(root)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from exporter.credentials import key_in, sendable
 from exporter.settings.environment import API_KEY, NESTED
-from exporter.settings.kinds import sendable
+from exporter.settings.kinds import LoadedKey
 from exporter.settings.mistakes import NOT_SHOWN, Mistake, WrongSettings
 from exporter.settings.model import Settings, Target
 from exporter.settings.origins import Layer, origin
@@ -61,22 +62,17 @@ def _astray(targets: Sequence[Target], variables: Iterable[str]) -> Iterator[Mis
 
 
 def _with_key(target: Target, held: Sequence[str], environ: Mapping[str, str]) -> Target:
-    text = held[-1] if held else target.api_key_file and _read(target.api_key_file, environ)
-    if text is None:
+    file = _path(target.api_key_file, environ) if target.api_key_file and not held else None
+    if file is None and not held:
         return target
     if "authorization" in map(str.lower, target.headers):
         raise ValueError("none, since headers hold Authorization")
-    return target.model_copy(update={"api_key": sendable(SecretStr(text.strip()))})
+    text = key_in(file) if file is not None else sendable(held[-1].strip())
+    return target.model_copy(update={"api_key": LoadedKey(secret=SecretStr(text), file=file)})
 
 
-def _read(typed: str, environ: Mapping[str, str]) -> str:
+def _path(typed: str, environ: Mapping[str, str]) -> Path:
     for name in re.findall(r"\$\{(\w+)\}", typed):
         if name not in environ:
             raise ValueError(f"the variable {name} to be set")
-    path = re.sub(r"\$\{(\w+)\}", lambda variable: environ[variable[1]], typed)
-    try:
-        return Path(path).read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError("a file of text") from error
-    except OSError as error:
-        raise ValueError(f"a file that can be read ({error.strerror})") from error
+    return Path(re.sub(r"\$\{(\w+)\}", lambda variable: environ[variable[1]], typed))

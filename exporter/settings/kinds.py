@@ -4,8 +4,9 @@ import json
 import re
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import (
@@ -22,16 +23,13 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from exporter.credentials import sendable
 from exporter.paths import Path as JsonPath
 
 T = TypeVar("T")
 
 ON_OFF = [True, False, "on", "off", "true", "false"]
 OPEN_WORDS = {"auto": ["auto"], "none": ["none", "null"], "off": ["off", "false"]}
-
-
-class Later(ValueError):  # noqa: N818  it reads as the sentence it raises
-    """A value is known, but not in this version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +110,13 @@ class Matching:
 Text = Annotated[str, Matching(r"[\s\S]+", "text")]
 Name = Annotated[str, Matching(r"[A-Za-z0-9._:-]{1,63}", "a name of 1 to 63 letters, digits and . _ : -")]
 UrlPath = Annotated[str, Matching(r"/[^\s#]*", "a path that begins with /, without spaces and #")]
+TargetsFile = Annotated[
+    str,
+    Matching(
+        r"[^*\0]*(?:\*[^/\0]*)?\.(?:json|yml|yaml)",
+        "a path that ends in .json, .yml or .yaml, with one * in its last part or none",
+    ),
+]
 FilePath = Annotated[str, Matching(r"/[^\0]*", "a path that begins with /")]
 HeaderName = Annotated[str, Matching(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "a header's name, such as X-Api-Key")]
 
@@ -232,24 +237,37 @@ JsonPathText = Annotated[str, AfterValidator(_json_path)]
 FromJson = BeforeValidator(decoded)
 
 
-def sendable(secret: SecretStr) -> SecretStr:
-    """A secret that can stand in a header; raises ValueError where it cannot."""
-    text = secret.get_secret_value()
-    if not (text and text.isascii() and text.isprintable()):
-        raise ValueError("one line of printable ASCII")
+def _sendable(secret: SecretStr) -> SecretStr:
+    sendable(secret.get_secret_value())
     return secret
 
 
-HeaderValue = Annotated[SecretStr, AfterValidator(sendable)]
+HeaderValue = Annotated[SecretStr, AfterValidator(_sendable)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedKey:
+    """A service's key; as good as another that comes from the same place, whatever stands there by now."""
+
+    secret: SecretStr = field(compare=False)
+    file: Path | None
+    """Where it was read from; None where a variable holds it."""
 
 
 def _loaded(value: object) -> object:
-    if value is not None and not isinstance(value, SecretStr):
+    if value is not None and not isinstance(value, LoadedKey):
         raise ValueError("a file named in api_key_file, or the key in MODEL_SIDECAR_API_KEY")
     return value
 
 
-LoadedKey = Annotated[SecretStr | None, BeforeValidator(_loaded)]
+def _resolved(value: object) -> object:
+    if value is not None:
+        raise ValueError("an address in url alone, where dns+http:// stands for every address of a name")
+    return value
+
+
+ApiKey = Annotated[LoadedKey | None, BeforeValidator(_loaded)]
+Resolved = Annotated[str | None, BeforeValidator(_resolved)]
 
 
 def _certificates(file: str) -> str:

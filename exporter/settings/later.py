@@ -8,8 +8,6 @@ NAMES = frozenset(
         "process.unit",
         "process.pid_file",
         "process.cmdline",
-        "targets_files",
-        "web.config_file",
         "web.show_answers",
     }
 )

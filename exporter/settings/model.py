@@ -6,11 +6,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from exporter.settings.addresses import ListenAddress, ServiceUrl, Url, default_name
+from exporter.settings.addresses import ListenAddress, ServiceUrl, Url, default_name, is_localhost, socket_in
 from exporter.settings.checks import Checks
 from exporter.settings.gpus import GpuName, Gpus
 from exporter.settings.kinds import (
     AnyCase,
+    ApiKey,
     Auto,
     CaFile,
     Duration,
@@ -20,15 +21,16 @@ from exporter.settings.kinds import (
     HeaderValue,
     JsonPathText,
     Listed,
-    LoadedKey,
     Misses,
     Name,
     NoneIsAWord,
     OrNone,
     OrOff,
     Port,
+    Resolved,
     Status,
     Switch,
+    TargetsFile,
     Text,
     UrlPath,
 )
@@ -153,13 +155,17 @@ class Target(Section):
     """One service."""
 
     name: Name = setting("auto", "The service's name, unique; auto is its url's host:port, or local:port on loopback.")
-    url: ServiceUrl = Field(description="Where the service is, http or https; a /v1 at the end is left out.")
+    url: ServiceUrl = Field(
+        description="Where the service is, http, https or unix:///path; a /v1 at the end is left out. With dns+ before "
+        "it, such as dns+http://chat:8000, every address of the name is a service, and who comes and goes is followed."
+    )
     engine: Auto[Annotated[Engine, AnyCase]] = setting(
         "auto", "What the service is, by its name in the table of engines; auto looks."
     )
     model: Auto[Text] = setting("auto", "The model to ask; auto is the first that the service lists.")
     api_key_file: OrNone[Text] = setting(
-        "none", "A file with the service's key; ${VARIABLES} of the environment are filled in."
+        "none",
+        "A file with the service's key, read anew when it changes; ${VARIABLES} of the environment are filled in.",
     )
     headers: Mapping[HeaderName, HeaderValue] = setting(
         {}, "Headers that go with every request; their values are secret."
@@ -177,7 +183,8 @@ class Target(Section):
     gpus: Auto[Listed[GpuName]] = setting(
         "auto", "The service's GPUs, by index or UUID; auto is those on which its processes run."
     )
-    api_key: SkipJsonSchema[LoadedKey] = Field(None, exclude=True)
+    api_key: SkipJsonSchema[ApiKey] = Field(None, exclude=True)
+    address: SkipJsonSchema[Resolved] = Field(None, exclude=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -198,6 +205,9 @@ class Target(Section):
         yield from ((("tls", *place), expected) for place, expected in self.tls.contradictions())
         if self.tls != Tls() and not f"{self.url} {self.health.url} {self.server.url}".count("https://"):
             yield ("tls",), "an https:// url beside it"
+        for section, url in (("health", self.health.url), ("server", self.server.url)):
+            if socket_in(self.url) is not None and url is not None and is_localhost(url):
+                yield (section, "url"), "http://127.0.0.1, since at localhost is what the socket leads to"
 
 
 class Gpu(Section):
@@ -234,9 +244,13 @@ class Web(Section):
     listen_address: Annotated[Listed[ListenAddress], Field(min_length=1)] = setting(
         (":10068",), "Addresses to listen on; without a host, all of this machine, IPv4 and IPv6."
     )
+    config_file: OrNone[Text] = setting(
+        "none", "A file with TLS, passwords, headers and a rate limit, in the format of Prometheus' own exporters."
+    )
     enable_lifecycle: Switch = setting(
         default=False,
-        description="Whether a POST to /-/gpu/release lets go of the GPUs' driver, and /-/gpu/acquire takes it up.",
+        description="Whether a POST to /-/reload reads the settings anew, one to /-/gpu/release lets go of the GPUs' "
+        "driver, and one to /-/gpu/acquire takes it up.",
     )
 
 
@@ -251,6 +265,9 @@ class Settings(Section):
     """Everything an operator may set."""
 
     targets: tuple[Target, ...] = Field((), description="The services.")
+    targets_files: Listed[TargetsFile] = setting(
+        (), "Files that list more services, in the format of Prometheus's file_sd; they are followed without a reload."
+    )
     health: Health = Field(default_factory=Health, description="The question for health, for every target.")
     prompt: Prompt = Field(default_factory=Prompt, description="The synthetic prompt, for every target.")
     checks: Checks = Field(default_factory=Checks, description="What is asked of an answer, for every target.")

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from exporter.settings.kinds import Later, Word
-from exporter.settings.mistakes import LATER, NOT_SHOWN, Mistake, shown, stranger
+from exporter.settings.kinds import Word
+from exporter.settings.mistakes import NOT_SHOWN, Mistake, shown, stranger
 from exporter.settings.model import SHARED, Settings
 from exporter.settings.sections import Place, Section, dotted, is_joined, section_in, stands
 
@@ -161,12 +161,11 @@ def _wrong(wrong: ErrorDetails, typed_at: Origin, field: FieldInfo | None) -> Mi
         found = typed_at.typed or shown(wrong["input"])
     else:
         found = NOT_SHOWN
-    if isinstance(wrong.get("ctx", {}).get("error"), Later):
-        return Mistake(place=place, setting=setting, found=f"{found}, which is {LATER}")
-    return Mistake(place=place, setting=setting, found=found, expected=_expected(wrong, field))
+    return Mistake(place=place, setting=setting, found=found, expected=expected(wrong, field))
 
 
-def _expected(wrong: ErrorDetails, field: FieldInfo | None) -> str:
+def expected(wrong: ErrorDetails, field: FieldInfo | None) -> str:
+    """What would have been right, in a person's words."""
     context = wrong.get("ctx", {})
     words = [part.word for part in field.metadata if isinstance(part, Word)] if field is not None else []
     match wrong["type"]:

@@ -110,7 +110,9 @@ class Gpus:
 
     def __init__(self, nvml: Door, options: Options | None = None) -> None:
         self._nvml = nvml
-        self._options = options or Options()
+        self.options = options or Options()
+        """How they are looked at from the next look on."""
+        self._options = self.options
         self._thread = Thread("gpu")
         self.xids = xids.Xids(nvml.events())
         self._driver: identity.GpuDriver | None = None
@@ -120,8 +122,11 @@ class Gpus:
         self._rests: dict[int, Rest] = {}
         self._indexes: dict[str, int] = {}
         """Where each GPU was when it was last there."""
+        self._tiers = self._begun()
+
+    def _begun(self) -> Tiers:
         rhythm = Rhythm(medium=self._options.medium, slow=self._options.slow)
-        self._tiers = Tiers(nvml, rhythm, by_pid=self._options.by_pid, proc=self._options.proc)
+        return Tiers(self._nvml, rhythm, by_pid=self._options.by_pid, proc=self._options.proc)
 
     async def read(self) -> AsyncGenerator[Sequence[Reading], None]:
         """One look; raises Unreadable where there is no library or no driver."""
@@ -129,6 +134,11 @@ class Gpus:
 
     def look(self) -> Sequence[Reading]:
         """The same on the thread of the caller, which may be held for as long as the driver likes."""
+        if self.options != self._options:
+            self._forget()
+            self._options = self.options
+            self._tiers = self._begun()
+            self._indexes = {}
         try:
             if self._nvml.open():
                 self._forget()

@@ -51,7 +51,7 @@ class Pulse:
         self,
         *,
         version: str,
-        targets: int,
+        targets: Callable[[], int],
         requests: Callable[[], Mapping[tuple[str, str], int]],
         dropped: Callable[[], Mapping[str, int]],
     ) -> None:
@@ -81,7 +81,7 @@ class Pulse:
 
     def _say(self) -> None:
         itself = Itself(
-            targets=self._targets,
+            targets=self._targets(),
             scheduler_lag_seconds=max(self._lags),
             series_dropped=self._dropped(),
             http_requests=dict(self._requests()),

@@ -187,6 +187,8 @@ def test_merge_keys_and_anchors_are_understood(tmp_path: Path) -> None:
         ("http://127.8.9.1", "local:80"),
         ("http://[::1]:11434", "local:11434"),
         ("http://[fd00::7]:8000", "fd00::7:8000"),
+        ("unix:///run/vllm/chat.sock", "local:chat.sock"),
+        ("unix:///run/chät+1", "local:ch-t-1"),
     ],
 )
 def test_a_target_is_named_after_its_address(address: str, name: str) -> None:
@@ -203,6 +205,7 @@ def test_a_target_is_named_after_its_address(address: str, name: str) -> None:
         ("https://a/serving/v1beta", "https://a/serving/v1beta"),
         (" http://a ", "http://a"),
         ("HTTP://a", "http://a"),
+        (" unix:///run/v1", "unix:///run/v1"),
     ],
 )
 def test_an_address_is_kept_without_what_an_sdk_has_at_its_end(address: str, kept: str) -> None:
@@ -227,7 +230,7 @@ def test_one_service_is_set_by_environment_alone(tmp_path: Path) -> None:
 
     assert (target.url, target.name, target.engine, target.model) == ("http://a", "chat", "vllm", "m")
     assert target.api_key is not None
-    assert target.api_key.get_secret_value() == "secret"
+    assert target.api_key.secret.get_secret_value() == "secret"
 
 
 def test_several_services_are_set_by_environment_with_a_key_for_each() -> None:
@@ -240,7 +243,7 @@ def test_several_services_are_set_by_environment_with_a_key_for_each() -> None:
         },
     )
 
-    keys = [target.api_key and target.api_key.get_secret_value() for target in settings.targets]
+    keys = [target.api_key and target.api_key.secret.get_secret_value() for target in settings.targets]
     assert keys == ["secret", None]
 
 
@@ -306,7 +309,7 @@ def test_a_key_is_read_from_the_file_that_variables_lead_to(tmp_path: Path) -> N
 
     [target] = settings.targets
     assert target.api_key is not None
-    assert target.api_key.get_secret_value() == "secret"
+    assert target.api_key.secret.get_secret_value() == "secret"
     assert target.api_key_file == "${CREDENTIALS_DIRECTORY}/chat.key"
 
 

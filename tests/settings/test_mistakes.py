@@ -81,10 +81,6 @@ ON_THE_COMMAND_LINE: Mapping[str, tuple[Mapping[str, object], str]] = {
         '--log.level: log.level is "loud", expected debug, info, warning or error',
     ),
     "a format": ({"log": {"format": "xml"}}, '--log.format: log.format is "xml", expected logfmt or json'),
-    "TLS for its own page": (
-        {"web": {"config_file": "web.yml"}},
-        "--web.config.file: web.config_file is known, but not in this version",
-    ),
 }
 
 
@@ -111,8 +107,6 @@ def test_what_is_said_of_one_service_goes_with_no_list_of_several(tmp_path: Path
 
 
 LATER = (
-    "targets_files: []",
-    "web: {config_file: web.yml}",
     "web: {show_answers: false}",
     "process: {unit: vllm.service}",
     "process: {pid_file: /run/vllm.pid}",

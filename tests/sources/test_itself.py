@@ -11,7 +11,7 @@ Requests = Mapping[tuple[str, str], int]
 
 
 def pulse(requests: Callable[[], Requests] = dict) -> Pulse:
-    return Pulse(version="1.2.3", targets=2, requests=requests, dropped=lambda: {"server": 0})
+    return Pulse(version="1.2.3", targets=lambda: 2, requests=requests, dropped=lambda: {"server": 0})
 
 
 def said(beating: Pulse) -> Itself:

@@ -134,6 +134,7 @@ def test_a_name_and_a_password_are_found_where_there_are_both(
 @pytest.mark.parametrize(
     ("text", "sound"),
     [(HASH, True), (HASH.replace("$04$", "$03$"), False), (HASH.replace("$04$", "$32$"), False), (HASH + "a", False)],
+    ids=["sound", "too cheap", "too dear", "too long"],
 )
 def test_a_hash_is_told_from_what_is_none(text: str, sound: bool) -> None:  # noqa: FBT001
     assert is_hash(text) is sound

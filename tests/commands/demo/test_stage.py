@@ -18,6 +18,7 @@ from exporter.commands.demo.engine import Manner
 from exporter.commands.demo.gpu import MODELS, SimulatedDriver
 from exporter.commands.demo.scenarios import SCENARIOS, TOUR
 from exporter.nvml.lease import Lease
+from exporter.reload import Asked
 from exporter.settings import load
 from exporter.web import bind
 from tests.daemon import PATIENCE, Daemon, Page, begun, ended, started
@@ -72,14 +73,14 @@ def pages() -> Mapping[str, Page]:
 
 async def shown(name: str) -> Page:
     """The page of one scenario, once it is settled."""
-    driver, stop, (listening,) = SimulatedDriver(), asyncio.Event(), bind(["127.0.0.1:0"])
+    driver, asked, (listening,) = SimulatedDriver(), Asked(), bind(["127.0.0.1:0"])
     with stage.reserved() as port:
         flags = {**stage.SETTINGS, **QUICK, "targets": [stage.target(port, "demo")]}
         async with stage.played(name, port, driver):
             settings = load(flags, file=None, environ={})
-            running = asyncio.create_task(app.run(settings, [listening], stop, Lease(driver)))
+            running = asyncio.create_task(app.run(settings, [listening], asked, Lease(driver)))
             page = await settled(f"http://127.0.0.1:{listening.getsockname()[1]}/metrics", name)
-            stop.set()
+            asked.stop.set()
             await running
     return page
 
