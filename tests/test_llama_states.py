@@ -91,7 +91,8 @@ def test_frozen_behind_a_proxy_that_answers_for_it_its_health_is_green_and_it_is
     with ExitStack() as stack:
         server = stack.enter_context(LlamaServer(tmp_path)).start()
         daemon = stack.enter_context(watched(tmp_path, stack.enter_context(proxy(server.port))))
-        until(daemon, "ok")
+        # Only a witness that was heard can be seen to stand still.
+        daemon.until(lambda page: state(page) == "ok" and "no_witness" not in evidence(page))
         server.signal(signal.SIGSTOP)
         hung = until(daemon, "hung")
         server.signal(signal.SIGCONT)
