@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from textwrap import indent
 
+from exporter.gpus.heat import REASONS
+
 MEBIBYTE = 1 << 20
 MEGAHERTZ = 1_000_000
 NANOSECONDS = 1_000_000_000
@@ -13,19 +15,6 @@ UNDIVIDED_GPU = "undivided_gpu:dcgm_labels"
 MIG_INSTANCE = "mig:dcgm_labels"
 LABELS = ("UUID", "pci_bus_id", "device", "modelName", "Hostname", "DCGM_FI_DRIVER_VERSION")
 INSTANCE = "gpu_instance"
-
-REASON_BITS = {
-    "idle": 0x1,
-    "application_clocks": 0x2,
-    "sw_power_cap": 0x4,
-    "hw_slowdown": 0x8,
-    "sync_boost": 0x10,
-    "sw_thermal": 0x20,
-    "hw_thermal": 0x40,
-    "hw_power_brake": 0x80,
-    "display": 0x100,
-}
-"""The bit of each reason for which clocks are held down."""
 
 RENAMED_REASONS = {
     "idle": "gpu_idle",
@@ -94,7 +83,7 @@ def per_second(name: str) -> str:
 
 def reason_bits() -> str:
     """The reasons for which clocks are held down, as one number."""
-    told = "\n  or ".join(f'gpu_throttle{{reason="{reason}"}} * {bit}' for reason, bit in REASON_BITS.items())
+    told = "\n  or ".join(f'gpu_throttle{{reason="{reason}"}} * {bit}' for reason, bit in REASONS.items())
     return f"sum without (reason) (\n  {told}\n)"
 
 

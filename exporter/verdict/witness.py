@@ -89,7 +89,6 @@ class Witnesses:
     """Requests that the service ended beyond our own."""
     beyond: tuple[float, ...] = ()
     """The same at each of the last looks."""
-    running: float = 0.0
     waiting: float = 0.0
     held: bool = False
     """Whether it works on requests, or lets them wait, beyond our own."""
@@ -104,7 +103,7 @@ class Witnesses:
         """These witnesses after a look at the service's own figures, of which so many requests were ours."""
         running = sum(each.requests_running or 0.0 for each in told)
         waiting = sum(each.requests_waiting or 0.0 for each in told)
-        now = replace(self, running=running, waiting=waiting, held=running + waiting > asking, silent=False)
+        now = replace(self, waiting=waiting, held=running + waiting > asking, silent=False)
         if progress is None:
             return now
         now = replace(

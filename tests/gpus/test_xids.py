@@ -1,6 +1,5 @@
 """Xids as they are counted: what stands at 0, what stays, and what a wait that fails, hangs or is released does."""
 
-import ctypes
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from exporter.exposition import Catalog, Exposition
 from exporter.gpus.xids import EXPECTED, GpuXids, Pace, Xids
 from exporter.nvml.events import NvmlEvents
 from tests.nvml.driver import Call, Driver, require_compiler
+from tests.nvml.opened import load
 
 require_compiler()
 
@@ -45,11 +45,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     def start(said: Mapping[str, object] | None = None, *, pace: Pace = QUICK) -> tuple[Driver, Xids]:
         driver = Driver(tmp_path)
         driver.script({"gpus": 2} | dict(said or {}))
-        monkeypatch.setenv("NVML_SCRIPT", driver.environment["NVML_SCRIPT"])
-        monkeypatch.setenv("NVML_CALLS", driver.environment["NVML_CALLS"])
-        # A copy of the library is another library, so that each test has one in its first state.
-        monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(driver.library)))
-        monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+        load(driver, monkeypatch)
         pynvml.nvmlInitWithFlags(pynvml.NVML_INIT_FLAG_NO_GPUS)
         every.append((driver, Xids(NvmlEvents(), pace)))
         return every[-1]

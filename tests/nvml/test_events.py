@@ -1,6 +1,5 @@
 """What the driver tells by itself, heard by the real pynvml from the stand-in for the driver's library."""
 
-import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from exporter.nvml.events import Event, NvmlEvents, Unheard
 from tests.nvml.driver import Driver, require_compiler
+from tests.nvml.opened import load
 
 require_compiler()
 
@@ -28,11 +28,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     def start(*, lacks: Sequence[str] = (), **said: object) -> Driver:
         driver = Driver(tmp_path, lacks=lacks)
         driver.script({"gpus": 2} | {word.replace("__", "."): value for word, value in said.items()})
-        monkeypatch.setenv("NVML_SCRIPT", driver.environment["NVML_SCRIPT"])
-        monkeypatch.setenv("NVML_CALLS", driver.environment["NVML_CALLS"])
-        # A copy of the library is another library, so that each test has one in its first state.
-        monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(driver.library)))
-        monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+        load(driver, monkeypatch)
         return driver
 
     return start

@@ -16,6 +16,7 @@ import pytest
 
 from tests.nvml.boards import NAMES, words
 from tests.nvml.driver import Driver, require_compiler
+from tests.nvml.opened import load
 
 require_compiler()
 
@@ -56,11 +57,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     def start(*boards: str, lacks: Sequence[str] = (), **said: object) -> Driver:
         driver = Driver(tmp_path, lacks=lacks, board=boards or "h100")
         driver.script({word.replace("__", "."): value for word, value in said.items()})
-        monkeypatch.setenv("NVML_SCRIPT", driver.environment["NVML_SCRIPT"])
-        monkeypatch.setenv("NVML_CALLS", driver.environment["NVML_CALLS"])
-        # A copy of the library is another library, so that each test has one in its first state.
-        monkeypatch.setattr(nvml, "nvmlLib", ctypes.CDLL(str(driver.library)))
-        monkeypatch.setattr(nvml, "_nvmlGetFunctionPointer_cache", {})
+        load(driver, monkeypatch)
         nvml.nvmlInit()
         return driver
 
