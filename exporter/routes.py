@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from exporter.exposition import Catalog, Exposition
 from exporter.page import page
 from exporter.reading import Reading
-from exporter.web import Post, Request, Response, Route, compressed, plain
+from exporter.web import Post, Request, Response, Route, accepts_gzip, compressed, plain
 
 
 def routes(
@@ -16,8 +16,11 @@ def routes(
     exposition = Exposition(catalog, snapshot)
 
     def metrics(request: Request) -> Response:
-        body, content_type = exposition.page(request.headers.get("accept", ""))
-        return compressed(request, Response(headers={"content-type": content_type, "vary": "accept"}, body=body))
+        gzipped = accepts_gzip(request)
+        body, content_type = exposition.page(request.headers.get("accept", ""), gzipped=gzipped)
+        coding = {"content-encoding": "gzip"} if gzipped else {}
+        headers = {"content-type": content_type, "vary": "accept, accept-encoding", **coding}
+        return Response(headers=headers, body=body)
 
     def status(request: Request) -> Response:
         links = {"metrics": "/metrics", "healthy": "/-/healthy", "ready": "/-/ready"}

@@ -130,15 +130,16 @@ def compressed(request: Request, response: Response) -> Response:
     """The response, gzipped where the client accepts that."""
     vary = ", ".join(filter(None, (response.headers.get("vary"), "accept-encoding")))
     headers = {**response.headers, "vary": vary}
-    if not _accepts_gzip(request.headers.get("accept-encoding", "")):
+    if not accepts_gzip(request):
         return replace(response, headers=headers)
-    # 236 kB take 0.6 ms at level 1 and 4 ms at level 9, which would only bring 25 kB down to 17.
     body = gzip.compress(response.body, compresslevel=1, mtime=0)
     return replace(response, headers={**headers, "content-encoding": "gzip"}, body=body)
 
 
-def _accepts_gzip(offers: str) -> bool:
-    parted = (offer.partition(";") for offer in offers.lower().split(","))
+def accepts_gzip(request: Request) -> bool:
+    """Whether the client takes an answer that is gzipped."""
+    offers = request.headers.get("accept-encoding", "").lower().split(",")
+    parted = (offer.partition(";") for offer in offers)
     weights = {coding.strip(): weight for coding, _, weight in parted}
     weight = weights.get("gzip", weights.get("*"))
     return weight is not None and not NOUGHT.fullmatch(weight)

@@ -122,6 +122,7 @@ def _kin(name: str, module: str) -> bool:
         "checks",
         "commands",
         "engines",
+        "exposition",
         "gpus",
         "nvml",
         "settings",

@@ -1,5 +1,6 @@
 """The page: what each reading becomes in it, and that other readers of the format agree."""
 
+import gzip
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ class House(Reading):
 
 
 CATALOG = Catalog((Kettle, House))
+KITCHEN = (Kettle(room="kitchen", lit=True, boiled=7), House(rooms=3))
 
 
 def page(*readings: Reading, accept: str = PLAIN) -> str:
@@ -191,3 +193,56 @@ def test_not_a_number_and_infinities_are_written_as_prometheus_reads_them() -> N
 
 def test_openmetrics_ends_with_its_mark() -> None:
     assert page(House(rooms=1), accept=OPENMETRICS).endswith("\n# EOF\n")
+
+
+def test_labels_may_hold_what_means_something_to_python() -> None:
+    clicks = {"%s": 1.0, "100 %": 2.0}
+
+    text = page(Kettle(room="%d{0}", clicks=clicks))
+
+    assert ours(text).splitlines()[2:] == [
+        'kettle_clicks_total{room="%d{0}",switch="%s"} 1.0',
+        'kettle_clicks_total{room="%d{0}",switch="100 %"} 2.0',
+    ]
+
+
+def test_a_ladder_of_other_edges_is_told_by_its_own() -> None:
+    readings = [Kettle(room="kitchen", wait_seconds=Distribution.over((1.0, 2.0)))]
+    exposition = Exposition(CATALOG, lambda: tuple(readings))
+    exposition.page(PLAIN)
+
+    readings[0] = replace(readings[0], wait_seconds=Distribution.over((5.0,)))
+    text = exposition.page(PLAIN)[0].decode()
+
+    assert 'le="5.0"' in text
+    assert 'le="2.0"' not in text
+
+
+def test_keys_that_come_and_go_are_told_while_they_are_there() -> None:
+    readings = [Kettle(room="kitchen", clicks={"left": 1.0})]
+    exposition = Exposition(CATALOG, lambda: tuple(readings))
+    exposition.page(PLAIN)
+
+    readings[0] = replace(readings[0], clicks={"right": 2.0})
+    text = exposition.page(PLAIN)[0].decode()
+
+    assert 'switch="right"} 2.0' in text
+    assert "left" not in text
+
+
+def test_a_gzipped_page_is_the_same_page() -> None:
+    exposition = Exposition(CATALOG, lambda: KITCHEN)
+
+    packed, _ = exposition.page(OPENMETRICS, gzipped=True)
+    body, _ = exposition.page(OPENMETRICS)
+
+    assert ours(gzip.decompress(packed).decode()) == ours(body.decode())
+
+
+def test_a_page_is_packed_once_however_many_ask() -> None:
+    exposition = Exposition(CATALOG, lambda: KITCHEN)
+
+    first, _ = exposition.page(PLAIN, gzipped=True)
+    again, _ = exposition.page(PLAIN, gzipped=True)
+
+    assert again is first

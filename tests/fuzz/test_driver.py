@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import CATALOG
+from exporter.exposition import Exposition
 from exporter.watch import Collection
 from tests.nvml.boards import words
 from tests.nvml.driver import DRIVER, Driver, Readings, looking, of, require_compiler
@@ -80,8 +81,8 @@ def test_whatever_a_driver_says_is_a_page_without_impossible_figures(
 
     readings = looked(said)
 
-    lines = [line for reading in readings for line in CATALOG.lines(reading)]
-    samples = [sample for line in lines for family in text_string_to_metric_families(line) for sample in family.samples]
+    body, _ = Exposition(CATALOG, lambda: readings).page("text/plain")
+    samples = [sample for family in text_string_to_metric_families(body.decode()) for sample in family.samples]
     assert of(Collection, readings)
     assert not [sample for sample in samples if not math.isfinite(sample.value)]
     assert not [sample for sample in samples if sample.name.endswith("_ratio") and not 0 <= sample.value <= 1]
