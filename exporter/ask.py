@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import httpx
 
-from exporter.clock import Flight
+from exporter.clock import Flight, Method
 from exporter.thoughts import Aloud
 from exporter.wire import FAULTS, Answer, Delta, Dialect, Failed, Failure, Prompt, Usage, failed
 
@@ -39,6 +39,7 @@ class Attempt:
     estimated: bool = False
     buffered: bool | None = None
     merged_reads: int = 0
+    stamped_by: Method = Method.USER
     answer: Answer = field(default_factory=Answer)
     quiet: float | None = None
     """From the last token to the end; None where no token came."""
@@ -130,6 +131,7 @@ class _Hearing:
             usage=usage,
             estimated=usage.output is not None and not (self.usage and self.usage.output),
             merged_reads=self.merged_reads,
+            stamped_by=flight.method,
             answer=self.answer,
             quiet=None if self.last is None else ended - self.last,
         )

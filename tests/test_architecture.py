@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent / "exporter"
 
 # From the ground up; a module imports only from lower floors, and a package stands for the modules in it.
 FLOORS = (
-    ("reading", "paths", "pids", "sockets", "log", "figures"),
+    ("reading", "paths", "pids", "sockets", "supervisor", "log", "figures"),
     ("wire", "threads", "nvml", "web", "normal", "proofs"),
     ("clock", "gpus", "pace", "renewal", "residency", "response", "thoughts", "vocabularies", "webconfig"),
     ("credentials", "exchange", "forms", "lookup", "ask"),
@@ -25,6 +25,7 @@ FLOORS = (
     ("app",),
     ("commands",),
     ("__main__",),
+    ("entry",),
 )
 
 DOORS = {
@@ -56,6 +57,9 @@ DOORS = {
 
 # Where a dependency is loaded late, since few need it and all would pay for it.
 LATE = {
+    ("commands.healthcheck", "yaml"),
+    ("entry", "exporter.__main__.main"),
+    ("entry", "exporter.commands.healthcheck.healthcheck"),
     ("paths", "jsonpath"),
     ("webconfig.guard", "exporter.webconfig.secured.Secured"),
     ("webconfig.guard", "exporter.webconfig.tls.context"),
@@ -120,6 +124,7 @@ def _kin(name: str, module: str) -> bool:
     package = module.partition(".")[0]
     return name.partition(".")[0] == package and package in {
         "checks",
+        "clock",
         "commands",
         "engines",
         "exposition",

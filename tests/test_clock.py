@@ -17,13 +17,14 @@ from threading import Event, Timer
 import httpcore
 import httpx
 import pytest
+import uvloop
 
 from exporter.clock import HERE, Flight
 from exporter.wire import FAULTS, Failure, failed
 from tests.daemon import ROOT
 from tests.nvml.driver import COMPILER
 from tests.services.client import client
-from tests.services.scripted import FOREVER, Answer, Request, Stage, Step, head, reply, script
+from tests.services.scripted import FOREVER, Answer, Request, Service, Stage, Step, head, reply, script
 
 CERTIFICATE = Path(__file__).parent / "services" / "self-signed.pem"
 LONG = head(200, "Content-Length: 1000000")
@@ -128,6 +129,40 @@ def test_a_stamp_is_of_the_arrival_and_not_of_the_reading(stage: Stage) -> None:
     first, second, woke = asyncio.run(read_late())
 
     assert first < second < woke
+
+
+def late(service: Service, tls: ssl.SSLContext | None = None) -> tuple[Flight, float]:
+    """What a request lived through while whose second word was on its way the loop did nothing, and since when."""
+
+    async def asleep() -> tuple[Flight, float]:
+        flight = Flight()
+        async with asked(service.url, flight, tls) as response:
+            reads = response.aiter_raw()
+            await anext(reads)
+            began = time.perf_counter()
+            time.sleep(0.5)  # noqa: ASYNC251  what is to be seen
+            await anext(reads)
+            return flight, began
+
+    return uvloop.run(asleep())
+
+
+def test_a_loop_that_is_busy_does_not_make_tokens_late(stage: Stage) -> None:
+    service = stage.serve({"POST /ask": script(LONG, 0.2, b"one", 0.1, b"two", FOREVER)})
+
+    flight, began = late(service)
+
+    assert flight.method == "kernel"
+    assert began < flight.arrived() < began + 0.4
+
+
+def test_what_is_encrypted_is_stamped_where_it_is_read(stage: Stage) -> None:
+    service = stage.serve({"POST /ask": script(LONG, 0.2, b"one", 0.1, b"two", FOREVER)}, tls=own())
+
+    flight, began = late(service, trusting())
+
+    assert flight.method == "user"
+    assert flight.arrived() >= began + 0.5
 
 
 def test_what_one_read_of_the_socket_brought_has_one_stamp(stage: Stage) -> None:

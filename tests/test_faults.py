@@ -17,7 +17,7 @@ from exporter.sources.process import Process, ServiceProcess, Tree
 from tests.daemon import PATIENCE, Daemon, Page, begun
 from tests.services.forking import forking
 from tests.services.openai import CHAT, GOOD
-from tests.services.scripted import Service, Stage, reply
+from tests.services.scripted import Request, Service, Stage, Step, reply
 from tests.sources.test_process import process, readings
 
 SOON = 2.0  # Seconds within which a supervisor sees the end after its signal.
@@ -44,7 +44,13 @@ def faulty(tmp_path: Path) -> dict[str, str]:
 
 def good(stage: Stage) -> Service:
     """A service that is well."""
-    return stage.serve({"GET /health": reply("ok"), f"POST {CHAT}": GOOD})
+    return stage.serve({"GET /health": reply("ok"), f"POST {CHAT}": thoughtful})
+
+
+def thoughtful(request: Request) -> Iterator[Step]:
+    """A good answer, after as long as the kernel takes until it stamps what comes."""
+    yield 0.05
+    yield from GOOD(request)
 
 
 def watching(*services: Service, paths: Sequence[Path] = ()) -> dict[str, object]:
@@ -122,8 +128,13 @@ def test_a_clock_that_is_set_changes_the_stamps_and_nothing_else(
     assert after.failures("service-0") == {}
     assert after.by("source", "model_sidecar_collection_failures_total") == {}
     assert [after.by("state", "model_state", target="service-0")] == [{"ok": 1}]
-    durations = [after.value(f"model_probe_last_{what}_seconds", target="service-0") for what in ("duration",)]
+    durations = [
+        after.value(f"model_probe_last_{what}_seconds", target="service-0") for what in ("duration", "first_token")
+    ]
     assert all(0 <= (duration or -1) < PATIENCE for duration in durations)
+    # What the kernel says is by the clock as it was not set here, and so is of no use.
+    methods = [page.by("method", "model_probe_clock_info", target="service-0") for page in (before, after)]
+    assert methods == [{"kernel": 1}, {"user": 1}]
     assert "level=warning" not in log
     assert "level=error" not in log
     assert ended

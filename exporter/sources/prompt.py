@@ -112,8 +112,12 @@ class Answers(Reading):
         ),
     ] = None
     clock_info: Annotated[
-        Mapping[str, int], Gauge("Always 1; the method says what stamps the arrival of tokens.", by="method")
-    ] = field(default_factory=lambda: {"user": 1})
+        Mapping[str, int] | None,
+        Gauge(
+            "Always 1; the method says what stamped the arrival of the last answer; absent after a failure.",
+            by="method",
+        ),
+    ] = None
     merged_reads: Annotated[
         int | None, Counter("Reads that brought several pieces, which then share one stamp; absent without streaming.")
     ] = None
@@ -182,6 +186,7 @@ class Answers(Reading):
             cached_tokens=_sum(self.cached_tokens, attempt.usage.cached),
             tokens_estimated=attempt.estimated if attempt.usage.output is not None else self.tokens_estimated,
             stream_buffered=attempt.buffered,
+            clock_info={attempt.stamped_by: 1} if good else None,
             merged_reads=_sum(self.merged_reads, attempt.merged_reads if self.merged_reads is not None else None),
             answer_bytes=attempt.answer.size if good else None,
             answer_logprob=attempt.logprob,

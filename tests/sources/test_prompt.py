@@ -154,7 +154,7 @@ def test_an_attempt_is_counted_while_the_service_is_silent(stage: Stage) -> None
     assert asked.last_duration_seconds is None
 
 
-LASTING = {"target", "attempts", "failures", "skipped", "interval_seconds", "clock_info", "asking"}
+LASTING = {"target", "attempts", "failures", "skipped", "interval_seconds", "asking"}
 """What is said of a service from its first prompt on."""
 
 

@@ -1,0 +1,67 @@
+"""What one request lives through on the network."""
+
+from collections.abc import Mapping
+from time import perf_counter
+
+from exporter.clock.stream import Method, Stream
+
+
+class Flight:
+    """The stamps of one request; absent ones were not reached."""
+
+    def __init__(self) -> None:
+        self.began = perf_counter()
+        self.resolved: float | None = None
+        self.connected: float | None = None
+        self.secured: float | None = None
+        self.written: float | None = None
+        self.headed: float | None = None
+        self.stream: Stream | None = None
+
+    async def trace(self, event: str, told: Mapping[str, object]) -> None:
+        """Take what httpcore tells of one event."""
+        match event.partition(".")[2], told.get("return_value"):
+            case "connect_tcp.started" | "connect_unix_socket.started", _:
+                # After a redirect the stamps of the hop before are not this one's.
+                self.began, self.stream = perf_counter(), None
+                self.resolved = self.connected = self.secured = self.written = self.headed = None
+            case "connect_tcp.complete" | "connect_unix_socket.complete", Stream() as stream:
+                self.stream = stream
+                # What is written already was on another connection, from which the answer counts.
+                if self.written is None:
+                    self.resolved, self.connected = stream.resolved, stream.connected
+            case "start_tls.complete", Stream() as stream:
+                self.stream = stream
+                if self.written is None:
+                    self.secured = perf_counter()
+            case "send_request_body.complete", _:
+                self.written = self.stream.written if self.stream is not None else perf_counter()
+            case "receive_response_headers.complete", _:
+                self.headed = self.arrived()
+
+    def arrived(self) -> float:
+        """When the bytes now being looked at were read."""
+        return self.stream.stamp if self.stream is not None else perf_counter()
+
+    @property
+    def method(self) -> Method:
+        """What stamped these bytes."""
+        return self.stream.method if self.stream is not None else Method.USER
+
+    def phases(self, ended: float) -> Mapping[str, float]:
+        """Seconds spent in each phase that was reached, up to the last byte."""
+        stamps = {
+            "resolve": self.resolved,
+            "connect": self.connected,
+            "tls": self.secured,
+            "send": self.written,
+            "wait": self.headed,
+            "stream": ended if self.headed is not None else None,
+        }
+        spent: dict[str, float] = {}
+        before = self.began
+        for phase, stamp in stamps.items():
+            if stamp is not None:
+                spent[phase] = max(stamp - before, 0.0)
+                before = stamp
+        return spent

@@ -1,0 +1,263 @@
+"""One connection, whose every read has the stamp of its arrival and whose every write that of its departure."""
+
+import asyncio
+import errno
+import socket
+import ssl
+import struct
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from enum import StrEnum
+from time import perf_counter, time
+from typing import Any
+
+import httpcore
+
+from exporter.reading import Reason, Unreadable
+
+# What is wanting on this machine, and says nothing of the service.
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+HIGH_WATER = 256 * 1024
+BITE = 64 * 1024
+# Of asm-generic/socket.h; Python names neither. A machine that knows it not refuses it, or stamps nothing.
+SO_TIMESTAMPNS = SCM_TIMESTAMPNS = 35
+TIMESPEC = struct.Struct("@ll")
+ROOM_FOR_A_STAMP = socket.CMSG_SPACE(TIMESPEC.size)
+# How far a clock that is being corrected strays from one that is not, in seconds and in seconds a second: adjtimex(2)
+# lets it stray by 500 parts of a million. What strays further was set.
+STRAY, STRAYING = 0.0005, 0.0005
+
+Told = Iterable[tuple[int, int, bytes]]
+"""What the kernel says beside the bytes: level, type and content."""
+
+
+class Method(StrEnum):
+    """What stamps the arrival of bytes."""
+
+    KERNEL = "kernel"
+    USER = "user"
+
+
+class Stream(httpcore.AsyncNetworkStream):
+    """One connection; `stamp` is when the bytes that `read` gave last had arrived, by `method`."""
+
+    def __init__(self, resolved: float) -> None:
+        self.resolved = resolved
+        self.connected = resolved
+        self.stamp = resolved
+        self.written = resolved
+        self.method = Method.USER
+        self._arrived: deque[tuple[float, Method, bytes]] = deque()
+        self._waiting = 0
+        self._paused = False
+        self._ended = False
+        self._error: Exception | None = None
+        self._news = asyncio.Event()
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  httpcore's
+        """What arrived with one read of the socket; nothing at the end."""
+        async with asyncio.timeout(timeout):
+            while not self._arrived and not self._ended:
+                self._news.clear()
+                await self._news.wait()
+        if self._arrived:
+            return self._taken(max_bytes)
+        if self._error is not None:
+            raise httpcore.ReadError(str(self._error)) from self._error
+        return b""
+
+    def _arrive(self, data: bytes, stamp: float, method: Method) -> None:
+        self._arrived.append((stamp, method, data))
+        self._waiting += len(data)
+        if self._waiting > HIGH_WATER and not self._paused:
+            self._paused = True
+            self._pause()
+        self._news.set()
+
+    def _end(self, error: Exception | None = None) -> None:
+        self._ended, self._error = True, error
+        self._news.set()
+
+    def _taken(self, max_bytes: int) -> bytes:
+        self.stamp, self.method, data = self._arrived.popleft()
+        if len(data) > max_bytes:
+            self._arrived.appendleft((self.stamp, self.method, data[max_bytes:]))
+            data = data[:max_bytes]
+        self._waiting -= len(data)
+        if self._paused and self._waiting <= HIGH_WATER:
+            self._paused = False
+            self._resume()
+        return data
+
+    def _pause(self) -> None:
+        raise NotImplementedError
+
+    def _resume(self) -> None:
+        raise NotImplementedError
+
+
+class Relayed(Stream, asyncio.Protocol):
+    """A connection whose bytes a transport of the loop brings, as those of TLS and of a Unix socket.
+
+    The loop stamps them, since a record of TLS has none of the packets' stamps and a Unix socket has none at all.
+    """
+
+    def __init__(self, resolved: float) -> None:
+        super().__init__(resolved)
+        self._transport: asyncio.Transport
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # asyncio types what every stream has as the narrower base
+
+    def data_received(self, data: bytes) -> None:
+        self._arrive(data, perf_counter(), Method.USER)
+
+    def eof_received(self) -> None:
+        self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc)
+        self._writable.set()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  httpcore's
+        """Hand over bytes, waiting while the connection takes no more."""
+        async with asyncio.timeout(timeout):
+            await self._writable.wait()
+        if self._error is not None or self._transport.is_closing():
+            raise httpcore.WriteError(str(self._error or "the connection is closed")) from self._error
+        # Stamped before the call, since the answer may be there before the machine lets us go on.
+        self.written = perf_counter()
+        self._transport.write(buffer)
+
+    async def aclose(self) -> None:
+        """Let go of the connection at once: what it had not sent is of no use any more."""
+        self._transport.abort()
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  httpcore's
+        """What httpcore and the certificate's reader ask for by name."""
+        if info == "is_readable":
+            return bool(self._arrived) or self._ended
+        return self._transport.get_extra_info(info)
+
+    def _pause(self) -> None:
+        self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        self._transport.resume_reading()
+
+
+class Direct(Stream):
+    """A connection that is read from its socket, where the kernel says when each packet came.
+
+    A stamp is wanting where the machine gives none, as of the first packets after it was first asked for one, and
+    where its clock was set meanwhile; then the time of the reading stands for it.
+    """
+
+    def __init__(self, resolved: float, connected: socket.socket) -> None:
+        super().__init__(resolved)
+        self._socket = connected
+        self._loop = asyncio.get_running_loop()
+        self._offset = time() - perf_counter()
+        self._looked = perf_counter()
+        with suppress(OSError):
+            connected.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self._resume()
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  httpcore's
+        """Hand over bytes, waiting while the connection takes no more."""
+        # Stamped before the call, since the answer may be there before the machine lets us go on.
+        self.written = perf_counter()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._loop.sock_sendall(self._socket, buffer)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise httpcore.WriteError(str(error)) from error
+
+    async def aclose(self) -> None:
+        """Let go of the connection at once: what it had not sent is of no use any more."""
+        if self._socket.fileno() >= 0:
+            self._pause()
+            self._socket.close()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  httpcore's
+    ) -> "Relayed":
+        """The same connection, encrypted from here on."""
+        self._pause()
+        try:
+            async with asyncio.timeout(timeout):
+                _, secured = await self._loop.create_connection(
+                    lambda: Relayed(self.resolved), sock=self._socket, ssl=ssl_context, server_hostname=server_hostname
+                )
+        except OSError as error:
+            raise connect_failure(error) from error
+        secured.connected = self.connected
+        return secured
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  httpcore's
+        """What httpcore asks for by name."""
+        if info == "is_readable":
+            return bool(self._arrived) or self._ended
+        return self._socket if info == "socket" else None
+
+    def _read(self) -> None:
+        try:
+            data, told, _, _ = self._socket.recvmsg(BITE, ROOM_FOR_A_STAMP)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._pause()
+            self._end(error)
+            return
+        if data:
+            self._arrive(data, *self._arrival(told))
+        else:
+            self._pause()
+            self._end()
+
+    def _arrival(self, told: Told) -> tuple[float, Method]:
+        now, wall = perf_counter(), time()
+        was_set = abs(wall - now - self._offset) > STRAY + STRAYING * (now - self._looked)
+        self._offset, self._looked = wall - now, now
+        for level, kind, content in told:
+            if (level, kind) == (socket.SOL_SOCKET, SCM_TIMESTAMPNS) and not was_set:
+                seconds, nanoseconds = TIMESPEC.unpack_from(content)
+                arrived = now - (wall - seconds - nanoseconds * 1e-9)
+                # Between what came before it and now, or else the clock was set while the packet lay here.
+                if self._latest <= arrived <= now:
+                    return arrived, Method.KERNEL
+        return now, Method.USER
+
+    @property
+    def _latest(self) -> float:
+        return self._arrived[-1][0] if self._arrived else max(self.stamp, self.connected)
+
+    def _pause(self) -> None:
+        self._loop.remove_reader(self._socket)
+
+    def _resume(self) -> None:
+        if not self._ended:
+            self._loop.add_reader(self._socket, self._read)
+
+
+def connect_failure(error: Exception) -> Exception:
+    """What httpcore calls it that there is no connection, or that this machine has none left."""
+    if isinstance(error, OSError) and error.errno in SHORTAGES:
+        return Unreadable(Reason.ERROR, f"no connection can be made from here: {error.strerror}")
+    if isinstance(error, TimeoutError):
+        return httpcore.ConnectTimeout("connecting took too long")
+    return httpcore.ConnectError(str(error))
