@@ -12,10 +12,11 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from exporter.exposition.rendering import Column, Lines, columns
+from exporter.exposition.rendering import Column, Foreign, Lines, columns
 from exporter.reading import Reading
 
 OPENMETRICS = "application/openmetrics-text"
+END = "# EOF\n"
 GZIP = zlib.MAX_WBITS | 16
 
 
@@ -60,18 +61,16 @@ class Exposition:
         self._snapshot = snapshot
         self._readings: Sequence[Reading] = ()
         self._bodies: dict[tuple[str, bool], bytes] = {}
-        self._own = CollectorRegistry()
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=self._own)
+        nowhere = CollectorRegistry()
+        self._own = Foreign(ProcessCollector(registry=nowhere), PlatformCollector(nowhere), GCCollector(nowhere))
 
     def page(self, accept: str, *, gzipped: bool = False) -> tuple[bytes, str]:
         """The body and its content type, as the Accept header asks."""
-        encode, content_type = choose_encoder(accept)
+        _, content_type = choose_encoder(accept)
         self._take(self._snapshot())
         if (content_type, gzipped) not in self._bodies:
-            ours = (part.encode(errors="replace") for part in self._families(content_type.startswith(OPENMETRICS)))
-            # About ourselves last, since with it comes the mark that ends a page of OpenMetrics.
-            parts = chain(ours, map(encode, (self._own,)))
+            told = self._told(openmetrics=content_type.startswith(OPENMETRICS))
+            parts = (part.encode(errors="replace") for part in told)
             self._bodies[content_type, gzipped] = b"".join(_gzipped(parts) if gzipped else parts)
         return self._bodies[content_type, gzipped], content_type
 
@@ -81,14 +80,19 @@ class Exposition:
             self._readings = current
             self._bodies = {}
 
-    def _families(self, openmetrics: bool) -> Iterator[str]:  # noqa: FBT001  one private caller
+    def _told(self, *, openmetrics: bool) -> Iterator[str]:
+        for column, samples in chain(self._families(), self._own.columns()):
+            yield column.heads[openmetrics]
+            yield samples
+        if openmetrics:
+            yield END
+
+    def _families(self) -> Iterator[tuple[Column, str]]:
         of_kind: dict[type[Reading], list[Reading]] = {kind: [] for kind in self._lines}
         for reading in self._readings:
             of_kind[type(reading)].append(reading)
         for kind, readings in of_kind.items():
-            for column, samples in self._lines[kind].columns(readings):
-                yield column.heads[openmetrics]
-                yield samples
+            yield from self._lines[kind].columns(readings)
 
 
 def _gzipped(parts: Iterable[bytes]) -> Iterator[bytes]:

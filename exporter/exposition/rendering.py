@@ -5,12 +5,15 @@ Of a sample nothing but the value changes, so that names and labels are escaped,
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate
+from functools import cached_property, lru_cache
+from itertools import accumulate, chain
 from math import inf
 from operator import attrgetter
 from typing import Any
 
+from prometheus_client import Metric
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Reading, declarations
@@ -61,8 +64,8 @@ class Column:
     def line(self, pairs: Pairs) -> Line:
         """How the samples of a reading with these labels are written."""
         if isinstance(self.declared, Histogram):
-            return _Buckets(self.name, pairs)
-        return _ByKey(self.sample, pairs, self.by) if self.by else _Single(self.sample, pairs)
+            return _Buckets(self.name, pairs).told
+        return _ByKey(self.sample, pairs, self.by).told if self.by else _single(self.sample, pairs)
 
 
 def columns(kind: type[Reading]) -> Iterator[Column]:
@@ -81,42 +84,71 @@ class Lines:
         self._columns = of
         self._labels = of[0].labels if of else ()
         self._named: Callable[[Reading], Hashable] = attrgetter(*self._labels) if self._labels else type
-        self._known: Mapping[Hashable, Sequence[tuple[str, Line]]] = {}
+        self._values = [attrgetter(column.attribute) for column in of]
+        self._known: Mapping[Hashable, Sequence[Line]] = {}
 
     def columns(self, readings: Iterable[Reading]) -> Iterator[tuple[Column, str]]:
         """The samples, metric by metric, of every metric that has some."""
+        readings = list(readings)
         rows = self._rows(readings)
-        for column, samples in zip(self._columns, zip(*rows, strict=True), strict=False):
-            if told := "".join(samples):
+        for column, value_of, lines in zip(self._columns, self._values, zip(*rows, strict=True), strict=False):
+            values = zip(map(value_of, readings), lines, strict=True)
+            if told := "".join([line(value) for value, line in values if value is not None]):
                 yield column, told
 
-    def _rows(self, readings: Iterable[Reading]) -> Sequence[Sequence[str]]:
-        known, rows = {}, []
+    def _rows(self, readings: Sequence[Reading]) -> Sequence[Sequence[Line]]:
+        known = {}
         for reading in readings:
             name = self._named(reading)
-            lines = known[name] = self._known.get(name) or self._lines(reading)
-            values = ((getattr(reading, attribute), line) for attribute, line in lines)
-            rows.append(["" if value is None else line(value) for value, line in values])
+            known[name] = self._known.get(name) or self._lines(reading)
         self._known = known
-        return rows
+        return [known[self._named(reading)] for reading in readings]
 
-    def _lines(self, reading: Reading) -> Sequence[tuple[str, Line]]:
+    def _lines(self, reading: Reading) -> Sequence[Line]:
         labels = ((label, getattr(reading, label)) for label in self._labels)
         pairs = [(label, _escaped(value)) for label, value in labels if value != ""]
-        return [(column.attribute, column.line(pairs)) for column in self._columns]
+        return [column.line(pairs) for column in self._columns]
 
 
-class _Single:
-    __slots__ = ("_template",)
+class Foreign:
+    """What collectors of prometheus_client tell, of which each is a gauge or a counter."""
 
-    def __init__(self, sample: str, pairs: Pairs) -> None:
-        self._template = _template(sample, pairs)
+    def __init__(self, *collectors: Collector) -> None:
+        self._collectors = collectors
+        self._columns: dict[str, Column] = {}
+        self._lines: dict[tuple[str, ...], Line] = {}
 
-    def __call__(self, value: float) -> str:
-        return self._template % _numbers((value,))
+    def columns(self) -> Iterator[tuple[Column, str]]:
+        """The samples, metric by metric."""
+        for family in chain.from_iterable(each.collect() for each in self._collectors):
+            column = self._columns.get(family.name) or self._columns.setdefault(family.name, _as_column(family))
+            yield column, "".join(self._line(sample)(sample.value) for sample in family.samples)
+
+    def _line(self, sample: Sample) -> Line:
+        name = (sample.name, *chain.from_iterable(sample.labels.items()))
+        if name not in self._lines:
+            pairs = sorted((label, _escaped(value)) for label, value in sample.labels.items())
+            self._lines[name] = _single(sample.name, pairs)
+        return self._lines[name]
+
+
+def _as_column(family: Metric) -> Column:
+    declared = (Counter if family.type == "counter" else Gauge)(family.documentation)
+    return Column(name=family.name, attribute="", declared=declared, labels=())
+
+
+def _single(sample: str, pairs: Pairs) -> Line:
+    before = f"{sample}{_braced(pairs)} "
+
+    def told(value: float) -> str:
+        return f"{before}{float(value)}\n" if -MILLION < value < MILLION else f"{before}{_number(value)}\n"
+
+    return told
 
 
 class _ByKey:
+    """The samples of a metric by key; what stands before them is kept for as long as the keys are the same."""
+
     __slots__ = ("_by", "_keys", "_pairs", "_sample", "_template")
 
     def __init__(self, sample: str, pairs: Pairs, by: tuple[str, ...]) -> None:
@@ -124,7 +156,7 @@ class _ByKey:
         self._keys: tuple[str | tuple[str, ...], ...] = ()
         self._template = ""
 
-    def __call__(self, values: Mapping[str | tuple[str, ...], float]) -> str:
+    def told(self, values: Mapping[str | tuple[str, ...], float]) -> str:
         keys = tuple(values)
         if keys != self._keys:
             self._keys = keys
@@ -137,6 +169,8 @@ class _ByKey:
 
 
 class _Buckets:
+    """The samples of a histogram; what stands before them is kept for as long as the ladder is the same."""
+
     __slots__ = ("_edges", "_name", "_pairs", "_template")
 
     def __init__(self, name: str, pairs: Pairs) -> None:
@@ -144,11 +178,12 @@ class _Buckets:
         self._edges: tuple[float, ...] | None = None
         self._template = ""
 
-    def __call__(self, spread: Distribution) -> str:
+    def told(self, spread: Distribution) -> str:
         if spread.edges != self._edges:
             self._edges = spread.edges
             self._template = "".join(self._over(spread.edges))
-        return self._template % _numbers((*accumulate(spread.counts), sum(spread.counts), spread.sum))
+        below = tuple(accumulate(spread.counts))
+        return self._template % _numbers((*below, below[-1], spread.sum))
 
     def _over(self, edges: Sequence[float]) -> Iterator[str]:
         for edge in (*edges, inf):
@@ -158,8 +193,11 @@ class _Buckets:
 
 
 def _template(sample: str, pairs: Pairs) -> str:
-    braced = "{" + ",".join([f'{label}="{value}"' for label, value in pairs]) + "}" if pairs else ""
-    return f"{sample}{braced}".replace("%", "%%") + " %s\n"
+    return f"{sample}{_braced(pairs)}".replace("%", "%%") + " %s\n"
+
+
+def _braced(pairs: Pairs) -> str:
+    return "{" + ",".join([f'{label}="{value}"' for label, value in pairs]) + "}" if pairs else ""
 
 
 def _escaped(text: str) -> str:
@@ -171,6 +209,7 @@ def _numbers(values: Iterable[float]) -> tuple[float | str, ...]:
     return tuple([float(value) if -MILLION < value < MILLION else _number(value) for value in values])
 
 
+@lru_cache(maxsize=4096)  # Sizes, limits and moments, of which most are the same the next time.
 def _number(value: float) -> str:
     told: str = floatToGoString(float(value))  # type: ignore[no-untyped-call]  # prometheus_client leaves it so
     return told
