@@ -24,6 +24,7 @@ BITE = 64 * 1024
 SO_TIMESTAMPNS = SCM_TIMESTAMPNS = 35
 TIMESPEC = struct.Struct("@ll")
 ROOM_FOR_A_STAMP = socket.CMSG_SPACE(TIMESPEC.size)
+AT_ONCE = 10e-6  # Seconds between two readings of clocks, between which nothing else came.
 # How far a clock that is being corrected strays from one that is not, in seconds and in seconds a second: adjtimex(2)
 # lets it stray by 500 parts of a million. What strays further was set.
 STRAY, STRAYING = 0.0005, 0.0005
@@ -166,8 +167,8 @@ class Direct(Stream):
         super().__init__(resolved)
         self._socket = connected
         self._loop = asyncio.get_running_loop()
-        self._offset = time() - perf_counter()
-        self._looked = perf_counter()
+        self._looked, wall = _both_clocks()
+        self._offset = wall - self._looked
         with suppress(OSError):
             connected.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._resume()
@@ -230,7 +231,7 @@ class Direct(Stream):
             self._end()
 
     def _arrival(self, told: Told) -> tuple[float, Method]:
-        now, wall = perf_counter(), time()
+        now, wall = _both_clocks()
         was_set = abs(wall - now - self._offset) > STRAY + STRAYING * (now - self._looked)
         self._offset, self._looked = wall - now, now
         for level, kind, content in told:
@@ -252,6 +253,15 @@ class Direct(Stream):
     def _resume(self) -> None:
         if not self._ended:
             self._loop.add_reader(self._socket, self._read)
+
+
+def _both_clocks() -> tuple[float, float]:
+    """The clock of durations and that of the day at one moment: read again where something came between."""
+    for _ in range(3):
+        before, wall, after = perf_counter(), time(), perf_counter()
+        if after - before < AT_ONCE:
+            break
+    return (before + after) / 2, wall
 
 
 def connect_failure(error: Exception) -> Exception:

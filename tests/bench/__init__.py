@@ -1,0 +1,1 @@
+"""What the program costs, beside what it replaces and beside what is possible: `python -m tests.bench`."""
