@@ -1,29 +1,28 @@
-"""Readings as lines of the page, each with what stands before its value kept from the time before.
+"""Readings as lines of the page, of which what stands around the values is kept from the time before.
 
-Of a sample nothing but the value changes, so that names and labels are escaped, sorted and joined only once.
+Of a page little but its values changes, so that names and labels are escaped, sorted and joined only once: the samples
+of one metric, whatever the readings, are one text with places for the values.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate, chain
-from math import inf
 from operator import attrgetter
 from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Reading, declarations
 
-Declared = Gauge | Counter | Histogram
-Pairs = Sequence[tuple[str, str]]
-Line = Callable[[Any], str]
-"""A value's samples."""
-
 MILLION = 1e6  # From here on Go, and with it every exporter, writes exponents.
+PLACE = " %s\n"
+
+Pairs = Sequence[tuple[str, str]]
+Shape = tuple[Any, ...] | bool
+"""Whether there is a value, and of one that is several their keys or edges."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,7 @@ class Column:
 
     name: str
     attribute: str
-    declared: Declared
+    declared: Gauge | Counter | Histogram
     labels: Sequence[str]
 
     @property
@@ -61,12 +60,6 @@ class Column:
             False: f"# HELP {self.sample} {help_}\n# TYPE {self.sample} {self.kind}\n",
         }
 
-    def line(self, pairs: Pairs) -> Line:
-        """How the samples of a reading with these labels are written."""
-        if isinstance(self.declared, Histogram):
-            return _Buckets(self.name, pairs).told
-        return _ByKey(self.sample, pairs, self.by).told if self.by else _single(self.sample, pairs)
-
 
 def columns(kind: type[Reading]) -> Iterator[Column]:
     """The metrics of a kind of reading, in the order of its fields."""
@@ -78,36 +71,28 @@ def columns(kind: type[Reading]) -> Iterator[Column]:
 
 
 class Lines:
-    """The samples of all readings of one kind; of those that are gone nothing is kept."""
+    """The samples of all readings of one kind, each time as many as there are."""
 
     def __init__(self, of: Sequence[Column]) -> None:
-        self._columns = of
         self._labels = of[0].labels if of else ()
         self._named: Callable[[Reading], Hashable] = attrgetter(*self._labels) if self._labels else type
-        self._values = [attrgetter(column.attribute) for column in of]
-        self._known: Mapping[Hashable, Sequence[Line]] = {}
+        self._samples = [(column, attrgetter(column.attribute), _samples(column)) for column in of]
+        self._names: Sequence[Hashable] = ()
+        self._pairs: Sequence[Pairs] = ()
 
-    def columns(self, readings: Iterable[Reading]) -> Iterator[tuple[Column, str]]:
+    def columns(self, readings: Sequence[Reading]) -> Iterator[tuple[Column, str]]:
         """The samples, metric by metric, of every metric that has some."""
-        readings = list(readings)
-        rows = self._rows(readings)
-        for column, value_of, lines in zip(self._columns, self._values, zip(*rows, strict=True), strict=False):
-            values = zip(map(value_of, readings), lines, strict=True)
-            if told := "".join([line(value) for value, line in values if value is not None]):
+        names = list(map(self._named, readings))
+        if names != self._names:
+            self._names = names
+            self._pairs = [self._pairs_of(reading) for reading in readings]
+        for column, value_of, samples in self._samples:
+            if told := samples.told(self._pairs, list(map(value_of, readings))):
                 yield column, told
 
-    def _rows(self, readings: Sequence[Reading]) -> Sequence[Sequence[Line]]:
-        known = {}
-        for reading in readings:
-            name = self._named(reading)
-            known[name] = self._known.get(name) or self._lines(reading)
-        self._known = known
-        return [known[self._named(reading)] for reading in readings]
-
-    def _lines(self, reading: Reading) -> Sequence[Line]:
-        labels = ((label, getattr(reading, label)) for label in self._labels)
-        pairs = [(label, _escaped(value)) for label, value in labels if value != ""]
-        return [column.line(pairs) for column in self._columns]
+    def _pairs_of(self, reading: Reading) -> Pairs:
+        named = ((name, getattr(reading, name)) for name in self._labels)
+        return [(name, _escaped(value)) for name, value in named if value != ""]
 
 
 class Foreign:
@@ -115,101 +100,105 @@ class Foreign:
 
     def __init__(self, *collectors: Collector) -> None:
         self._collectors = collectors
-        self._columns: dict[str, Column] = {}
-        self._lines: dict[tuple[str, ...], Line] = {}
+        self._samples: dict[str, tuple[Column, _Single]] = {}
 
     def columns(self) -> Iterator[tuple[Column, str]]:
         """The samples, metric by metric."""
         for family in chain.from_iterable(each.collect() for each in self._collectors):
-            column = self._columns.get(family.name) or self._columns.setdefault(family.name, _as_column(family))
-            yield column, "".join(self._line(sample)(sample.value) for sample in family.samples)
-
-    def _line(self, sample: Sample) -> Line:
-        name = (sample.name, *chain.from_iterable(sample.labels.items()))
-        if name not in self._lines:
-            pairs = sorted((label, _escaped(value)) for label, value in sample.labels.items())
-            self._lines[name] = _single(sample.name, pairs)
-        return self._lines[name]
+            column, samples = self._samples.get(family.name) or self._samples.setdefault(family.name, _foreign(family))
+            pairs = [sorted((name, _escaped(value)) for name, value in each.labels.items()) for each in family.samples]
+            yield column, samples.told(pairs, [each.value for each in family.samples])
 
 
-def _as_column(family: Metric) -> Column:
+def _foreign(family: Metric) -> "tuple[Column, _Single]":
     declared = (Counter if family.type == "counter" else Gauge)(family.documentation)
-    return Column(name=family.name, attribute="", declared=declared, labels=())
+    column = Column(name=family.name, attribute="", declared=declared, labels=())
+    return column, _Single(column)
 
 
-def _single(sample: str, pairs: Pairs) -> Line:
-    before = f"{sample}{_braced(pairs)} "
-
-    def told(value: float) -> str:
-        return f"{before}{float(value)}\n" if -MILLION < value < MILLION else f"{before}{_number(value)}\n"
-
-    return told
+def _samples(column: Column) -> "_Single":
+    if isinstance(column.declared, Histogram):
+        return _Buckets(column)
+    return _ByKey(column) if column.by else _Single(column)
 
 
-class _ByKey:
-    """The samples of a metric by key; what stands before them is kept for as long as the keys are the same."""
+class _Single:
+    """The samples of a metric that has one of each reading."""
 
-    __slots__ = ("_by", "_keys", "_pairs", "_sample", "_template")
-
-    def __init__(self, sample: str, pairs: Pairs, by: tuple[str, ...]) -> None:
-        self._sample, self._pairs, self._by = sample, pairs, by
-        self._keys: tuple[str | tuple[str, ...], ...] = ()
+    def __init__(self, column: Column) -> None:
+        self._column = column
+        self._told_of: tuple[Sequence[Pairs], Sequence[Shape]] = ((), ())
         self._template = ""
 
-    def told(self, values: Mapping[str | tuple[str, ...], float]) -> str:
-        keys = tuple(values)
-        if keys != self._keys:
-            self._keys = keys
-            self._template = "".join(map(self._of_key, keys))
-        return self._template % _numbers(values.values())
+    def told(self, pairs: Sequence[Pairs], values: Sequence[Any]) -> str:
+        """The samples of readings with these labels and values; nothing of those that have none."""
+        shapes = self._shapes(values)
+        if (pairs, shapes) != self._told_of:
+            self._told_of = pairs, shapes
+            each = zip(pairs, shapes, strict=True)
+            self._template = "".join(self._places(labels, shape) for labels, shape in each if shape is not False)
+        told = self._figures(value for value in values if value is not None)
+        # Below a million Python writes a number as Go does, only faster.
+        return self._template % tuple([float(it) if -MILLION < it < MILLION else _large(it) for it in told])
 
-    def _of_key(self, key: str | tuple[str, ...]) -> str:
-        keyed = zip(self._by, (key,) if isinstance(key, str) else key, strict=True)
-        return _template(self._sample, sorted([*self._pairs, *((label, _escaped(part)) for label, part in keyed)]))
+    def _shapes(self, values: Sequence[Any]) -> Sequence[Shape]:
+        return [value is not None for value in values]
 
+    def _places(self, labels: Pairs, _shape: Any) -> str:  # noqa: ANN401  as the shapes have it
+        return _place(self._column.sample, labels)
 
-class _Buckets:
-    """The samples of a histogram; what stands before them is kept for as long as the ladder is the same."""
-
-    __slots__ = ("_edges", "_name", "_pairs", "_template")
-
-    def __init__(self, name: str, pairs: Pairs) -> None:
-        self._name, self._pairs = name, pairs
-        self._edges: tuple[float, ...] | None = None
-        self._template = ""
-
-    def told(self, spread: Distribution) -> str:
-        if spread.edges != self._edges:
-            self._edges = spread.edges
-            self._template = "".join(self._over(spread.edges))
-        below = tuple(accumulate(spread.counts))
-        return self._template % _numbers((*below, below[-1], spread.sum))
-
-    def _over(self, edges: Sequence[float]) -> Iterator[str]:
-        for edge in (*edges, inf):
-            yield _template(f"{self._name}_bucket", sorted([*self._pairs, ("le", _number(edge))]))
-        yield _template(f"{self._name}_count", self._pairs)
-        yield _template(f"{self._name}_sum", self._pairs)
+    def _figures(self, values: Iterator[Any]) -> Iterable[float]:
+        return values
 
 
-def _template(sample: str, pairs: Pairs) -> str:
-    return f"{sample}{_braced(pairs)}".replace("%", "%%") + " %s\n"
+class _ByKey(_Single):
+    """The samples of a metric that has one for each key."""
+
+    def _shapes(self, values: Sequence[Any]) -> Sequence[Shape]:
+        return [False if value is None else tuple(value) for value in values]
+
+    def _places(self, labels: Pairs, shape: Any) -> str:  # noqa: ANN401  as the shapes have it
+        return "".join(_place(self._column.sample, sorted([*labels, *self._keyed(key)])) for key in shape)
+
+    def _keyed(self, key: str | tuple[str, ...]) -> Iterator[tuple[str, str]]:
+        for name, value in zip(self._column.by, (key,) if isinstance(key, str) else key, strict=True):
+            yield name, _escaped(value)
+
+    def _figures(self, values: Iterator[Mapping[Any, float]]) -> Iterable[float]:
+        return chain.from_iterable(value.values() for value in values)
 
 
-def _braced(pairs: Pairs) -> str:
-    return "{" + ",".join([f'{label}="{value}"' for label, value in pairs]) + "}" if pairs else ""
+class _Buckets(_Single):
+    """The samples of a histogram."""
+
+    def _shapes(self, values: Sequence[Any]) -> Sequence[Shape]:
+        return [False if value is None else value.edges for value in values]
+
+    def _places(self, labels: Pairs, shape: Any) -> str:  # noqa: ANN401  as the shapes have it
+        name, edges = self._column.name, (*map(_number, shape), "+Inf")
+        buckets = [_place(f"{name}_bucket", sorted([*labels, ("le", edge)])) for edge in edges]
+        return "".join([*buckets, _place(f"{name}_count", labels), _place(f"{name}_sum", labels)])
+
+    def _figures(self, values: Iterator[Distribution]) -> Iterable[float]:
+        for value in values:
+            below = [*accumulate(value.counts)]
+            yield from (*below, below[-1], value.sum)
+
+
+def _place(sample: str, pairs: Pairs) -> str:
+    braced = "{" + ",".join([f'{label}="{value}"' for label, value in pairs]) + "}" if pairs else ""
+    return f"{sample}{braced}".replace("%", "%%") + PLACE
 
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 
-def _numbers(values: Iterable[float]) -> tuple[float | str, ...]:
-    # Below a million Python writes a number as Go does, only faster.
-    return tuple([float(value) if -MILLION < value < MILLION else _number(value) for value in values])
+def _number(value: float) -> str:
+    return repr(float(value)) if -MILLION < value < MILLION else _large(value)
 
 
 @lru_cache(maxsize=4096)  # Sizes, limits and moments, of which most are the same the next time.
-def _number(value: float) -> str:
+def _large(value: float) -> str:
     told: str = floatToGoString(float(value))  # type: ignore[no-untyped-call]  # prometheus_client leaves it so
     return told
