@@ -20,7 +20,7 @@ ROOM_CELSIUS, CELSIUS_AT_LIMIT, CELSIUS_UNCOOLED, THROTTLES_AT = 28.0, 72.0, 96.
 FASTEST_MHZ = {0: 1980, 1: 1980, 2: 2619, 3: 1545}
 IDLE_MHZ, THROTTLED_MHZ = 345, 990
 POWER_SETTLES, HEAT_SETTLES = 1.5, 4.0  # Seconds; a real board takes minutes to warm.
-IDLE, SW_THERMAL, HW_THERMAL = 0x1, 0x20, 0x40
+IDLE, SW_THERMAL, HW_THERMAL, EVERY_REASON = 0x1, 0x20, 0x40, 0x1FF
 XID_EVENT, OFF_THE_BUS = 0x8, 79
 
 
@@ -126,6 +126,7 @@ OF_A_BOARD: Mapping[str, Callable[..., object]] = {
     "nvmlDeviceGetClockInfo": lambda board, kind: board.mhz(kind),
     "nvmlDeviceGetMaxClockInfo": lambda _, kind: FASTEST_MHZ[kind],
     "nvmlDeviceGetPerformanceState": lambda _: 0,
+    "nvmlDeviceGetSupportedClocksEventReasons": lambda _: EVERY_REASON,
     "nvmlDeviceGetCurrentClocksEventReasons": lambda board: board.reasons,
     "nvmlDeviceGetComputeRunningProcesses_v3": lambda board: [
         SimpleNamespace(pid=pid, usedGpuMemory=held) for pid, held in board.processes.items()

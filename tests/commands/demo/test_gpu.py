@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from exporter.commands.demo.gpu import NAME, SimulatedDriver, Trouble
 from exporter.gpus.activity import Gpu
+from exporter.gpus.heat import GpuThrottle
 from exporter.gpus.identity import GpuIdentity
 from exporter.nvml import Respondent
 from exporter.reading import Reading
@@ -34,6 +35,12 @@ def test_no_part_of_what_a_gpu_does_is_missing_but_what_such_a_board_lacks() -> 
     lacking = {name for name in Gpu.__slots__ if getattr(board, name) in (None, {})}
 
     assert {"encoder_utilization_ratio", "decoder_utilization_ratio"} >= lacking
+
+
+def test_every_reason_is_told_for_which_its_clocks_may_be_held_back() -> None:
+    throttle, _ = of(GpuThrottle, tuple(look(Gpus(SimulatedDriver()))))
+
+    assert {"idle", "sw_thermal", "hw_thermal"} <= throttle.throttle.keys()
 
 
 def test_its_energy_only_grows() -> None:
