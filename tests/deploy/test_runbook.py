@@ -19,7 +19,7 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 def alerts() -> Iterator[tuple[str, str]]:
     """Every alert that is shipped, and where its text sends to."""
-    for file in sorted((DEPLOY / "prometheus").glob("*alerts.yml")):
+    for file in sorted((DEPLOY / "prometheus").glob("*.yml")):
         for rule in names.rules(file):
             if "alert" in rule:
                 yield rule["alert"], rule["annotations"]["runbook_url"]  # type: ignore[index]  # a mapping within
