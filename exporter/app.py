@@ -25,8 +25,10 @@ from exporter.routes import routes
 from exporter.settings import Settings, Target
 from exporter.site import Site, health_of, objectives_of, place_of, process_of, prompt_of, rules_of
 from exporter.sources import gpu, health, host, itself, process, prompt, server
+from exporter.threads import Thread
 from exporter.watch import COMMON, Clock, Watch
 from exporter.web import OPEN, Guard, Server
+from exporter.webconfig import guard
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +158,7 @@ CATALOG = Catalog(
                 _kinds,
                 (
                     *(assessor, *SOURCES_OF_A_TARGET, placement, objectives, gpu, *tiers.MODULES),
-                    *(host, watch, itself, reload),
+                    *(host, watch, itself, reload, guard),
                 ),
             )
         )
@@ -200,11 +202,12 @@ class _Sidecar:
             dropped=lambda: {"server": self.fleet.dropped},
         )
         self.served: Server | None = None
+        self.letting_in: Guard = OPEN
         self._neighbours = Neighbours()
         self._machine = Machine(partial(_said_of_gpus, self.once))
+        self._reading = Thread("figures")
         self.discovery.then = self._find
         self.reload.then = self._adopt
-        self._find()
 
     def now(self) -> Settings:
         """The settings in force."""
@@ -216,7 +219,7 @@ class _Sidecar:
         judged = (life.assessor.latest for life in lives)
         wanted = (life.wanted for life in lives)
         read = (each.latest for each in chain(self.once, *(life.watches for life in lives)))
-        told = tuple(chain(*judged, wanted, *read, self.pulse.latest, self.reload.latest))
+        told = tuple(chain(*judged, wanted, *read, self.pulse.latest, self.reload.latest, self.letting_in.latest))
         return _of_services(told) if self.now().gpu.devices == "targets" else told
 
     async def run(self) -> None:
@@ -225,11 +228,12 @@ class _Sidecar:
             self.fleet.start(group.create_task)
             lives = (*(each.run() for each in self.once), self.pulse.run(), self.reload.run())
             following = (self.discovery.follow_files(), self.discovery.follow_names())
-            for life in (*lives, *following, look_around_for_ever(lambda: self.fleet.assessors)):
+            for life in (*lives, *following, look_around_for_ever(lambda: self.fleet.assessors), self._find()):
                 group.create_task(life)
 
     def _life(self, target: Target, share: float) -> Life:
         site = Site(target, self._neighbours, share=share)
+        site.server.thread = self._reading
         own = tuple(watches_of(site, self.now))
         around = Surroundings(
             prompts=target.prompt.enabled is not False,
@@ -239,13 +243,13 @@ class _Sidecar:
         judging = Assessor(own, rules_of(site), target=target.name, around=around)
         return Life(site=site, watches=own, assessor=judging, wanted=objectives_of(site))
 
-    def _find(self) -> None:
-        self.fleet.change(self.discovery.found())
+    async def _find(self) -> None:
+        await self.fleet.change(self.discovery.found())
 
     async def _adopt(self) -> None:
         log.configure(self.now().log.level, self.now().log.format)
         await self.discovery.look_at_files()
-        self._find()
+        await self._find()
 
 
 def _said_of_gpus(of_all: Sequence[Watch]) -> Sequence[Reading]:
@@ -253,22 +257,25 @@ def _said_of_gpus(of_all: Sequence[Watch]) -> Sequence[Reading]:
 
 
 async def run(
-    settings: Settings, sockets: Sequence[socket.socket], asked: Asked, lease: Lease, guard: Guard = OPEN
+    settings: Settings, sockets: Sequence[socket.socket], asked: Asked, lease: Lease, letting_in: Guard = OPEN
 ) -> None:
     """Watch and serve until told to stop; listening ends first."""
     sidecar = _Sidecar(settings, asked, lease)
     of_gpus = next((each for each in sidecar.once if each.collection.source == "gpu"), None)
     able = posts(lease, of_gpus, sidecar.reload.once, enabled=settings.web.enable_lifecycle)
-    serving = Server(routes(CATALOG, sidecar.snapshot, able), sockets, guard=guard)
-    sidecar.served = serving
+    serving = Server(routes(CATALOG, sidecar.snapshot, able), sockets, guard=letting_in)
+    sidecar.served, sidecar.letting_in = serving, letting_in
     serving.start()
-    _greet(settings, sockets, "https" if guard.secures else "http")
+    asked.supervisor.ready()
+    _greet(settings, sockets, "https" if letting_in.secures else "http")
     try:
         async with asyncio.TaskGroup() as group:
             living = group.create_task(sidecar.run())
+            telling = group.create_task(asked.supervisor.run(sidecar.fleet.in_short, serving.turned))
             await asked.stop.wait()
             serving.stop()
             living.cancel()
+            telling.cancel()
     finally:
         serving.stop()
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -50,7 +50,7 @@ class Discovery:
     """The services that there are, followed as files are written and names get other addresses."""
 
     def __init__(self, settings: Callable[[], Settings], resolve: Resolve = addresses) -> None:
-        self.then: Callable[[], None] = _nothing
+        self.then: Callable[[], Awaitable[None]] = _nothing
         """What is to be done once there are others."""
         self._settings = settings
         self._resolve = resolve
@@ -114,7 +114,7 @@ class Discovery:
         self._files = now
         self._tell_of(now, settings.targets_files)
         if _targets(now) != _targets(before):
-            self.then()
+            await self.then()
 
     def _tell_of(self, files: Mapping[Path, Listed], wanted: Iterable[str]) -> None:
         for name in wanted:
@@ -148,7 +148,7 @@ class Discovery:
             self._troubles.pop(name, None)
         if found != self._answers.get(name):
             self._answers[name] = found
-            self.then()
+            await self.then()
 
     def _listed(self) -> Iterator[Target]:
         return chain(self._settings().targets, _targets(self._files))
@@ -236,5 +236,5 @@ def _read(path: Path, settings: Settings, before: Listed) -> Listed:
         return Listed(stamp=stamp, settings=settings, targets=before.targets, wrong=str(error))
 
 
-def _nothing() -> None:
+async def _nothing() -> None:
     pass

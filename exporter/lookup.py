@@ -4,13 +4,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import chain
 from typing import Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
-from exporter.pids import Children, Pid, Role, Stat, children, role, stat, successor
+from exporter.pids import Everyone, Pid, Role, Stat, children, role, stat, successor, tree
 from exporter.reading import Reason, Unreadable
-from exporter.sockets import Address, Listener, Sockets, addresses_here, answers, limited, sockets
+from exporter.sockets import Address, Holders, Listener, Sockets, addresses_here, answers, limited, sockets
 from exporter.threads import Thread
 
 T = TypeVar("T")
@@ -76,7 +75,7 @@ class Neighbours:
         self._recent = recent
         self._settled = settled
         self._sockets = Recent(sockets)
-        self._children = Recent(children)
+        self._everyone = Recent(lambda: Everyone(children()))
 
     def sockets(self) -> Sockets:
         """The sockets of this network namespace."""
@@ -86,9 +85,9 @@ class Neighbours:
         """The processes that serve the ports of other searches."""
         return frozenset(root for search, root in self.serving.items() if search is not besides)
 
-    def children(self, *, changed: bool) -> Children:
-        """Who is whose child; as it was a while ago, unless something is known to have changed."""
-        return self._children.within(self._recent if changed else self._settled)
+    def everyone(self, *, changed: bool) -> Everyone:
+        """All processes; as they were a while ago, unless something is known to have changed."""
+        return self._everyone.within(self._recent if changed else self._settled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +108,12 @@ class Found:
         """Whether the service may run all the same."""
         return self.lookup is Lookup.NOT_FOUND or self.presumed
 
+    def followed_by(self, root: Pid, *, presumed: bool = False) -> Self:
+        """What a search gives that finds this process next."""
+        booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        since = self.since if root == self.root else booted + root.started
+        return type(self)(lookup=Lookup.FOUND, root=root, since=since, presumed=presumed)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
@@ -128,18 +133,47 @@ class Known:
         return replace(self, alive=at) if self.pid.running else self
 
 
+class Entrance:
+    """Where a service is called: what listens there, and how many are connected; nothing where it has no port."""
+
+    def __init__(self, host: str, port: int | None, neighbours: Neighbours) -> None:
+        self.addresses: Sequence[Address] | None = ()
+        """Those of its host that are this machine's; None where the host's name says nothing."""
+        self.listeners: Sequence[Listener] = ()
+        self.connections = 0
+        self._host = host
+        self._port = port
+        self._neighbours = neighbours
+        self._here = Sockets(iter(()))
+
+    @property
+    def holders(self) -> Holders:
+        """Which processes hold what listens."""
+        return self._here.holders
+
+    def resolve(self) -> None:
+        """Learn anew where its host's name leads."""
+        self.addresses = () if self._port is None else addresses_here(self._host, self._port)
+
+    def look(self) -> None:
+        """Learn how things stand now."""
+        if self._port is None:
+            return
+        self._here = self._neighbours.sockets()
+        self.listeners = limited(self._here.listeners(self.addresses or (), self._port), self._port)
+        self.connections = self._here.connections[self._port]
+
+
 class Search:
     """Finds the process behind a port, and counts how often another took its place."""
 
     def __init__(self, host: str, port: int, neighbours: Neighbours) -> None:
         self.found = Found(lookup=Lookup.NOT_FOUND)
-        self.listeners: Sequence[Listener] = ()
-        self.connections = 0
+        self.entrance = Entrance(host, port, neighbours)
         self.restarts = 0
         self._host = host
         self._port = port
         self._neighbours = neighbours
-        self._addresses: Sequence[Address] | None = ()
         self._inodes: frozenset[int] = frozenset()
         self._due = 0.0
         self._known: Known | None = None
@@ -149,17 +183,24 @@ class Search:
         due = self.found.root is None and time.monotonic() >= self._due
         if due:
             self._due = time.monotonic() + SEARCH
-            self._addresses = addresses_here(self._host, self._port)
-        if self._addresses is None:
+            self.entrance.resolve()
+        if self.entrance.addresses is None:
             raise Unreadable(Reason.NOT_FOUND, f"{self._host} cannot be resolved")
-        here = self._neighbours.sockets()
-        self.listeners = limited(here.listeners(self._addresses, self._port), self._port)
-        self.connections = here.connections[self._port]
+        self.entrance.look()
         self._known = self._known and self._known.now()
         if due or self._changed():
-            self._note(self._search(self._addresses, here))
+            self._note(self._search(self.entrance.addresses))
         if self._known is not None:
             self._await(self._known)
+
+    @property
+    def listeners(self) -> Sequence[Listener]:
+        """What listens at its port."""
+        return self.entrance.listeners
+
+    def members(self, root: Pid, everyone: Everyone) -> Sequence[Pid]:
+        """The processes of the service: the one that was found, and all its descendants."""
+        return tree(root, everyone.children)
 
     def _changed(self) -> bool:
         root, inodes = self.found.root, _inodes(self.listeners)
@@ -168,27 +209,23 @@ class Search:
         # A server that drains listens no more, and still runs.
         return not root.running or (bool(inodes) and inodes != self._inodes)
 
-    def _search(self, addresses: Sequence[Address], here: Sockets) -> Found:
+    def _search(self, addresses: Sequence[Address]) -> Found:
         if not addresses:
             return Found(lookup=Lookup.NOT_LOCAL)
         if not self.listeners:
             # What is accepted where nothing listens was passed on to another namespace by the kernel's own rules.
             accepted = any(answers(address, self._port, CONNECT) for address in addresses)
             return Found(lookup=Lookup.OTHER_NAMESPACE if accepted else Lookup.NOT_FOUND)
-        holders = here.holders.of(self.listeners)
+        every = self.entrance.holders
+        holders = every.of(self.listeners)
         if not holders:
-            return Found(lookup=Lookup.NOT_PERMITTED if here.holders.hidden else Lookup.OTHER_NAMESPACE)
+            return Found(lookup=Lookup.NOT_PERMITTED if every.hidden else Lookup.OTHER_NAMESPACE)
         top = topmost(holders)
         if top is None:
             return Found(lookup=Lookup.NOT_FOUND)
         if top.name in FORWARDERS:
             return Found(lookup=Lookup.OTHER_NAMESPACE, forwarded=True)
-        return self._found(top.pid)
-
-    def _found(self, root: Pid, *, presumed: bool = False) -> Found:
-        booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-        since = self.found.since if root == self.found.root else booted + root.started
-        return Found(lookup=Lookup.FOUND, root=root, since=since, presumed=presumed)
+        return self.found.followed_by(top.pid)
 
     def _note(self, found: Found) -> None:
         self.found = found
@@ -204,10 +241,13 @@ class Search:
         mistaken = not known.listened and known.pid in taken
         if known.role is None or not (self.found.uncertain or (mistaken and self.found.root == known.pid)):
             return
-        everyone = chain.from_iterable(self._neighbours.children(changed=True).values())
+        everyone = self._neighbours.everyone(changed=True).pids
         heir = successor(known.role, known.lost if mistaken else known.alive, everyone, taken)
-        self.found = Found(lookup=Lookup.NOT_FOUND) if heir is None else self._found(heir.pid, presumed=not heir.alike)
-        if heir is not None and heir.alike:
+        if heir is None:
+            self.found = Found(lookup=Lookup.NOT_FOUND)
+            return
+        self.found = self.found.followed_by(heir.pid, presumed=not heir.alike)
+        if heir.alike:
             self._know(heir.pid, listened=False)
 
     def _know(self, root: Pid, *, listened: bool) -> None:

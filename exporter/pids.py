@@ -5,6 +5,8 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -64,6 +66,63 @@ def children() -> Children:
     return found
 
 
+class Everyone:
+    """All processes of this machine at one moment; what else is told of them is read when first asked for."""
+
+    def __init__(self, children: Children) -> None:
+        self.children = children
+
+    @property
+    def pids(self) -> Iterator[Pid]:
+        """Each of them."""
+        return chain.from_iterable(self.children.values())
+
+    @property
+    def hidden(self) -> bool:
+        """Whether there are others: where /proc is mounted with hidepid, not even the first is listed."""
+        return all(pid.number != 1 for pid in self.pids)
+
+    @cached_property
+    def cgroups(self) -> Mapping[str, Sequence[Pid]]:
+        """Who is in which cgroup, in the hierarchies in which systemd keeps its units."""
+        found: defaultdict[str, list[Pid]] = defaultdict(list)
+        for pid in self.pids:
+            for path in set(cgroups(_read(pid, "cgroup"))):
+                found[path].append(pid)
+        return found
+
+    @cached_property
+    def commands(self) -> Mapping[Pid, str]:
+        """What each was started as, with spaces between the words; nothing of those that are the kernel's own."""
+        said = ((pid, _read(pid, "cmdline").replace("\0", " ").strip()) for pid in self.pids)
+        return {pid: command for pid, command in said if command}
+
+
+def _read(pid: Pid, file: str) -> str:
+    """A file that the kernel keeps of a process; empty where it has ended, or is not ours to see."""
+    try:
+        return (PROC / str(pid.number) / file).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def most_files(pid: Pid) -> int | None:
+    """How many files a process may have open; None where it may have any number, or has ended.
+
+    Not by prlimit, which tells it of another user's process to none but who may change it.
+    """
+    line = next((line for line in _read(pid, "limits").splitlines() if line.startswith("Max open files")), "")
+    limit = line.removeprefix("Max open files").split()
+    return int(limit[0]) if limit and limit[0].isdigit() else None
+
+
+def ancestors(number: int) -> Iterator[int]:
+    """Who started a process, and who started that, up to the first."""
+    while (child := stat(number)) is not None and child.parent:
+        number = child.parent
+        yield number
+
+
 def tree(root: Pid, children: Children) -> Sequence[Pid]:
     """A process and all its descendants."""
     members = {root.number: root}
@@ -109,13 +168,17 @@ def role(of: Pid) -> Role | None:
     return found if of.running else None
 
 
-def unit(cgroups: str) -> str | None:
+def unit(told: str) -> str | None:
     """The cgroup of a process, where it is that of a systemd service, and not a session's, a scope's or a part's."""
-    for line in cgroups.splitlines():
+    return next((path for path in cgroups(told) if path.endswith(".service")), None)
+
+
+def cgroups(told: str) -> Iterator[str]:
+    """The cgroups of a process in the hierarchies in which systemd keeps its units."""
+    for line in told.splitlines():
         _, hierarchy, path = line.split(":", 2)
-        if hierarchy in UNITS and path.endswith(".service"):
-            return path
-    return None
+        if hierarchy in UNITS:
+            yield path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +219,4 @@ def _started(pid: Pid) -> float:
 
 
 def _units(of: Iterable[Pid]) -> Iterator[str | None]:
-    for pid in of:
-        try:
-            yield unit((PROC / str(pid.number) / "cgroup").read_text(errors="replace"))
-        except OSError:  # it has ended meanwhile
-            continue
+    return (unit(_read(pid, "cgroup")) for pid in of)

@@ -10,6 +10,7 @@ from typing import Annotated
 from exporter.reading import Gauge, Reading, Unreadable
 from exporter.settings import Settings, WrongSettings
 from exporter.settings.sections import Place, dotted
+from exporter.supervisor import Supervisor
 from exporter.threads import Thread
 
 log = logging.getLogger(__name__)
@@ -28,12 +29,14 @@ AT_START: tuple[Place, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is asked of the program while it runs."""
+    """What is asked of the program while it runs, and by whom."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     reload: asyncio.Event = field(default_factory=asyncio.Event)
     load: Callable[[], Settings] | None = None
     """What reads the settings anew."""
+    supervisor: Supervisor = field(default_factory=lambda: Supervisor({}))
+    """Who is told how it goes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +80,19 @@ class Reload:
     async def once(self) -> str | None:
         """Read them anew; what is wrong with them, line by line, and then nothing is changed."""
         async with self._turn:
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    read = await self._thread.call(self._load)
-            except WrongSettings as wrong:
-                return self._refused(str(wrong))
-            except (TimeoutError, Unreadable):
-                return self._refused("the settings cannot be read: a file system hangs")
-            await self._adopt(read)
-            return None
+            with self._asked.supervisor.reloading():
+                return await self._once()
+
+    async def _once(self) -> str | None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                read = await self._thread.call(self._load)
+        except WrongSettings as wrong:
+            return self._refused(str(wrong))
+        except (TimeoutError, Unreadable):
+            return self._refused("the settings cannot be read: a file system hangs")
+        await self._adopt(read)
+        return None
 
     def _refused(self, lines: str) -> str:
         for line in lines.splitlines():

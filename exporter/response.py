@@ -9,16 +9,23 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from io import BytesIO
 from time import thread_time
 
 import httpx
 
+from exporter import cgroups
 from exporter.paths import Json
+from exporter.reading import Reason, Unreadable
 from exporter.wire import Failed, Failure, Trace, refusal
 
 BODY_LIMIT = 8 * 2**20
 FRAME_LIMIT = 256 * 2**10
 LINES_LIMIT = 2**16
+CAREFREE = 256 * 2**10  # Bytes of a body after which it is seen to that there is memory for more.
+RESERVE = (
+    4 * 2**20
+)  # Bytes of memory that are left for everything else; the body is held twice while it is looked through.
 SLICE = 2 * 2**10
 TURN = 0.001  # Seconds of work on one body after which whatever else is due has its turn.
 PATIENCE = 32  # Turns of the loop, at most, after which a body that waits for quiet looks again.
@@ -50,7 +57,7 @@ async def opened(
                 raise Failed(Failure.REDIRECTED, f"status {response.status_code} leads to {host}")
             request = following
         finally:
-            await response.aclose()
+            await closed(response)
     raise Failed(Failure.REDIRECTED, f"more than {REDIRECTS} redirects")
 
 
@@ -60,6 +67,13 @@ async def sent(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Respo
         return await client.send(request, stream=True, follow_redirects=False)
     except ValueError as error:  # urllib's, where a Location such as //[::1%]] is no address
         raise Failed(Failure.INVALID, "a redirect to what is no address") from error
+
+
+async def closed(response: httpx.Response) -> None:
+    """Close a response for good."""
+    await response.aclose()
+    # httpx has each hold the other, and the two a request's eighty objects, which only a search for garbage would find.
+    del response.stream
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:
@@ -94,7 +108,11 @@ async def beginning(response: httpx.Response, size: int = 4096) -> bytes:
 
 async def whole(response: httpx.Response) -> bytes:
     """A whole body."""
-    return _unsaid(b"".join([chunk async for chunk in reads(response)]), response)
+    body = BytesIO()  # Which gives its bytes without a copy.
+    async with aclosing(reads(response)) as chunks:
+        async for chunk in chunks:
+            body.write(chunk)
+    return _unsaid(body.getvalue(), response)
 
 
 def _unsaid(said: bytes, response: httpx.Response) -> bytes:
@@ -116,14 +134,24 @@ async def reads(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     async for raw in response.aiter_raw():
         began = thread_time()
         for chunk in _slices(raw, inflater):
+            held = BODY_LIMIT - room
             room -= len(chunk)
             if room < 0:
                 raise Failed(Failure.TOO_LARGE, f"a body beyond {BODY_LIMIT} bytes")
+            if held // CAREFREE < (BODY_LIMIT - room) // CAREFREE:
+                _spare(BODY_LIMIT - room)
             yield chunk
             if worked + thread_time() - began > TURN:
                 await _quiet()
                 began, worked = thread_time(), 0.0
         worked += thread_time() - began
+
+
+def _spare(held: int) -> None:
+    """Return where there is memory for what a body comes to; raises Unreadable where there is none."""
+    left = cgroups.room()
+    if left is not None and left < held + RESERVE:
+        raise Unreadable(Reason.ERROR, f"no memory is left here for an answer of more than {held} bytes")
 
 
 async def _quiet() -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
 
 import httpx
 
@@ -18,9 +19,11 @@ from exporter.checks.canary import Canary
 from exporter.checks.images import Picture
 from exporter.checks.judge import Checks
 from exporter.checks.numbers import Range
+from exporter.checks.pattern import Pattern
+from exporter.chosen import ByCommand, ByPidFile, ByUnit, Chosen, Way
 from exporter.clock import HERE, Transport
 from exporter.credentials import Credentials, Key
-from exporter.lookup import Neighbours
+from exporter.lookup import Entrance, Neighbours, Search
 from exporter.objectives import Objectives
 from exporter.pace import Pace
 from exporter.placement import Place, Word
@@ -29,9 +32,11 @@ from exporter.questions import Question, Questions
 from exporter.response import origin
 from exporter.settings import Case, Target, Tls
 from exporter.settings import Checks as CheckSettings
+from exporter.settings import Process as ProcessSettings
 from exporter.settings import Prompt as PromptSettings
 from exporter.settings.addresses import socket_in
 from exporter.sources import health, process, prompt, server
+from exporter.units import Unit
 from exporter.verdict.standing import Rules
 from exporter.wire import Prompt, Recognition
 
@@ -257,12 +262,28 @@ def _prompt(site: Site, case: PromptSettings | Case) -> Prompt:
 
 def process_of(site: Site) -> process.ServiceProcess:
     """The process source of one target."""
+    return process.ServiceProcess(target=site.target.name, search=_search(site), neighbours=site.neighbours)
+
+
+def _search(site: Site) -> Search | Chosen | None:
     url, asked = httpx.URL(site.url), site.target.process
+    if asked is None:
+        return None
     # Who listens at a Unix socket is not looked for.
     usual = None if socket_in(site.target.url) else url.port or {"http": 80, "https": 443}[url.scheme]
-    listening = None if asked is None else asked.port or usual
-    host = site.target.address or url.host
-    return process.ServiceProcess(target=site.target.name, host=host, port=listening, neighbours=site.neighbours)
+    port, host = asked.port or usual, site.target.address or url.host
+    if way := _way(asked):
+        return Chosen(way, Entrance(host, port, site.neighbours), site.neighbours)
+    return None if port is None else Search(host, port, site.neighbours)
+
+
+def _way(asked: ProcessSettings) -> Way | None:
+    """How an operator has named the service's processes."""
+    if asked.unit is not None:
+        return ByUnit(Unit.named(asked.unit))
+    if asked.pid_file is not None:
+        return ByPidFile(Path(asked.pid_file))
+    return None if asked.cmdline is None else ByCommand(asked.cmdline, Pattern.parse(asked.cmdline).found_in)
 
 
 def place_of(site: Site, machine: Machine) -> Place:

@@ -4,20 +4,26 @@ import asyncio
 import os
 import pickle
 import sys
-from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
+from subprocess import PIPE, Popen
+from threading import Lock
 from threading import Thread as _Thread
 from typing import TypeVar
 from weakref import finalize
 
+from exporter import cgroups
 from exporter.reading import Reason, Unreadable
 
 T = TypeVar("T")
 Job = Callable[[], None]
+
+LESS_URGENT = 10
+"""How much nicer a process is than ours that computes for it."""
+PROCESS = 24 * 2**20
+"""Bytes of memory that such a process takes before it has begun."""
 
 
 class Thread:
@@ -81,41 +87,74 @@ async def apart(function: Callable[..., T], *args: object) -> T:
     loop for 0.23 s, since the parser never lets go of the interpreter's lock. Not a pool of processes, since
     that would leave one behind for as long as we live.
     """
-    process = await _started()
+    computing = _Computing()
     try:
-        told, _ = await process.communicate(pickle.dumps((function, args)))
+        return await Thread("apart").call(partial(computing.result, function, args))
     finally:
-        if process.returncode is None:  # A computation that nobody waits for any more ends with its caller.
-            process.kill()
-            await process.wait()
-    if not told:
-        raise RuntimeError(f"the process that was to compute {function.__name__} ended with {process.returncode}")
-    result, error = pickle.loads(told)  # noqa: S301  our own process wrote it
-    if error is not None:
-        raise error
-    return result  # type: ignore[no-any-return]  # of the function that was sent
+        computing.end()  # A computation that nobody waits for any more ends with its caller.
 
 
-async def _started() -> asyncio.subprocess.Process:
+class _Computing:
+    """One computation in a process of its own, waited for on a thread, since starting a process takes milliseconds."""
+
+    def __init__(self) -> None:
+        self._turn = Lock()
+        self._process: Popen[bytes] | None = None
+        self._ended = False
+
+    def result(self, function: Callable[..., T], args: tuple[object, ...]) -> T:
+        with self._begun() as process:
+            with suppress(BrokenPipeError), process.stdin as asked:  # type: ignore[union-attr]  # it is a pipe
+                # Into the pipe itself: of a body of megabytes no copy is made.
+                pickle.dump((function, args), asked, protocol=5)
+            try:
+                result, error = pickle.load(process.stdout)  # type: ignore[arg-type]  # noqa: S301  our own process wrote it
+            except (EOFError, pickle.UnpicklingError):
+                ended = f"the process that was to compute {function.__name__} ended with {process.wait()}"
+                raise RuntimeError(ended) from None
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]  # of the function that was sent
+
+    def _begun(self) -> "Popen[bytes]":
+        with self._turn:
+            if self._ended:
+                raise RuntimeError("nobody waits for it any more")
+            self._process = _started()
+            return self._process
+
+    def end(self) -> None:
+        """End the process, where it has not ended by itself."""
+        with self._turn:
+            self._ended = True
+            if self._process is not None:
+                self._process.kill()
+
+
+# Before anything else is loaded: where memory runs out, the kernel is to end that process rather than ours, and where
+# there is little time, what stamps the arrival of tokens comes first.
+ALONE = f"""
+import os
+os.nice({LESS_URGENT})
+try:
+    with open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")
+except OSError:
+    pass
+from {__name__} import answer
+answer()
+"""
+
+
+def _started() -> "Popen[bytes]":
+    left = cgroups.room()
+    if left is not None and left < PROCESS:
+        raise Unreadable(Reason.ERROR, "no memory is left here for a process that computes apart")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
-        started = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            f"from {__name__} import answer; answer()",
-            stdin=PIPE,
-            stdout=PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
+        return Popen([sys.executable, "-c", ALONE], stdin=PIPE, stdout=PIPE, env=environment)  # noqa: S603  our own
     except OSError as error:  # which would be taken for the service's
         raise RuntimeError("no process could be started to compute in") from error
-    _expendable(started.pid)
-    return started
-
-
-def _expendable(number: int) -> None:
-    """Where memory runs out, the kernel is to end that process rather than ours."""
-    with suppress(OSError):
-        Path(f"/proc/{number}/oom_score_adj").write_text("1000")
 
 
 def answer() -> None:

@@ -97,7 +97,8 @@ def failed(error: Exception) -> Failed:
     chain = tuple(_chain(error))
     for link in chain:
         if isinstance(link, Failed):
-            return link
+            # Anew, since where it was raised holds all that was read until then, for as long as the failure is told.
+            return Failed(link.failure, link.detail)
     for kind, failure in CAUSES.items():
         for link in chain:
             if isinstance(link, kind):

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -127,10 +127,11 @@ def begun(
     *arguments: str,
     environment: Mapping[str, str] | None = None,
     log_to: int | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[Daemon]:
     """The program with this configuration, ready; how it ends is what is tested."""
     port = _free_port()
-    command = [*_typed(*arguments), f"--web.listen-address=127.0.0.1:{port}"]
+    command = [*within, *_typed(*arguments), f"--web.listen-address=127.0.0.1:{port}"]
     if config is not None:
         file = folder / "config.yml"
         file.write_text(yaml.safe_dump(config, sort_keys=False))

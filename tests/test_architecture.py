@@ -11,11 +11,11 @@ ROOT = Path(__file__).parent.parent / "exporter"
 
 # From the ground up; a module imports only from lower floors, and a package stands for the modules in it.
 FLOORS = (
-    ("reading", "paths", "pids", "sockets", "supervisor", "log", "figures"),
-    ("wire", "threads", "nvml", "web", "normal", "proofs"),
+    ("reading", "paths", "pids", "sockets", "supervisor", "log", "figures", "cgroups", "connection"),
+    ("wire", "threads", "nvml", "web", "normal", "proofs", "units"),
     ("clock", "gpus", "pace", "renewal", "residency", "response", "thoughts", "vocabularies", "webconfig"),
     ("credentials", "exchange", "forms", "lookup", "ask"),
-    ("checks",),
+    ("checks", "chosen"),
     ("questions",),
     ("exposition", "objectives", "page", "watch", "protocols", "sources"),
     ("protocols.__init__", "boards", "engines", "lifecycle", "routes", "verdict"),
@@ -34,7 +34,7 @@ DOORS = {
     "aiohappyeyeballs": {"clock"},
     "bcrypt": {"webconfig.users"},
     "cryptography": {"webconfig.tls"},
-    "h11": {"web"},
+    "h11": {"connection"},
     "httpcore": {"clock", "wire"},
     "httpx": {
         *("ask", "clock", "credentials", "engines", "exchange", "protocols", "questions", "response", "site", "wire"),
@@ -50,7 +50,7 @@ DOORS = {
     "pynvml": {"nvml"},
     "re2": {"checks.pattern"},
     "referencing": {"checks.schema"},
-    "uvicorn": {"web"},
+    "uvicorn": {"connection", "web"},
     "uvloop": {"__main__"},
     "yaml": {"commands", "settings", "webconfig.document"},
 }

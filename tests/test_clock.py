@@ -1,12 +1,14 @@
 """The network under httpx: its phases one by one, its stamps, and how it ends."""
 
 import asyncio
+import gc
 import os
 import socket
 import ssl
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from itertools import repeat
@@ -20,7 +22,8 @@ import pytest
 import uvloop
 
 from exporter.clock import HERE, Flight
-from exporter.wire import FAULTS, Failure, failed
+from exporter.response import BODY_LIMIT, opened, whole
+from exporter.wire import FAULTS, Failed, Failure, failed
 from tests.daemon import ROOT
 from tests.nvml.driver import COMPILER
 from tests.services.client import client
@@ -469,3 +472,54 @@ def test_a_long_request_gets_through(stage: Stage) -> None:
 
     assert asyncio.run(ask_at_length()).text == "four"
     assert service.requests[0].body == text
+
+
+class Searches:
+    """The modules that were looked for in vain so far where modules lie."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def find_spec(self, name: str, *_: object) -> None:
+        self.names.append(name)
+
+
+def test_a_request_does_not_search_the_disk_for_modules(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, searches = stage.serve({"GET /": reply("ok")}), Searches()
+
+    async def asked() -> None:
+        async with client(service.url) as asking:
+            await asking.get("/")
+            monkeypatch.setattr(sys, "meta_path", [searches, *sys.meta_path])
+            await asking.get("/")
+
+    asyncio.run(asked())
+
+    assert searches.names == []
+
+
+def test_a_request_leaves_nothing_that_only_a_search_for_garbage_finds(stage: Stage) -> None:
+    service = stage.serve({"GET /": reply("ok"), "GET /endless": reply("x" * (BODY_LIMIT + 1))})
+
+    async def left() -> list[object]:
+        async with client(service.url) as asking:
+            there = [await whereabouts(asking, path) for path in ("/", "/endless")]
+            await asyncio.sleep(0.1)  # The loop itself lets go of what it has closed a turn later.
+            return [each() for each, _ in there]
+
+    gc.disable()
+    try:
+        assert uvloop.run(left()) == [None, None]
+    finally:
+        gc.enable()
+
+
+async def whereabouts(asking: httpx.AsyncClient, path: str) -> "tuple[weakref.ref[httpx.Response], Failed | None]":
+    """Whether the response to a request is there still, and by what reading it failed."""
+    async with opened(asking, asking.build_request("GET", path), None) as response:
+        there = weakref.ref(response)
+        try:
+            await whole(response)
+        except FAULTS as error:
+            return there, failed(error)
+        return there, None

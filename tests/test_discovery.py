@@ -65,6 +65,47 @@ def test_each_address_of_a_group_is_a_service(tmp_path: Path) -> None:
     assert names(found) == ["10.0.0.7:8000", "2001:db8::7:8000", "chat.example:443"]
 
 
+KEYS = {"MODEL_SIDECAR_API_KEY__CHAT": " secret ", "MODEL_SIDECAR_API_KEY__LISTED": "other"}
+BESIDE = {"targets": [{"name": "listed", "url": "http://10.0.0.9:8000"}]}
+
+
+def with_keys(folder: Path, document: object, environ: Mapping[str, str]) -> Sequence[tuple[str, str | None]]:
+    """The names that a file lists beside a target of the settings, with their keys."""
+    file = folder / "targets.json"
+    file.write_text(json.dumps(document))
+    found = targets_in(file, load({**BESIDE, "targets_files": str(file)}, file=None, environ=environ))
+    keys = (None if each.api_key is None else each.api_key.secret.get_secret_value() for each in found)
+    return list(zip(names(found), keys, strict=True))
+
+
+def test_a_service_of_a_file_has_its_key_by_a_variable(tmp_path: Path) -> None:
+    groups = [*GROUP, {"targets": ["10.0.0.8:8000"], "labels": {"name": "keyless"}}]
+
+    assert with_keys(tmp_path, groups, KEYS) == [("chat", "secret"), ("keyless", None)]
+
+
+def test_a_key_that_two_services_of_a_file_could_have_is_nobody_s(tmp_path: Path) -> None:
+    groups = [{"targets": [f"10.0.0.{n}:8000"], "labels": {"name": name}} for n, name in enumerate(("a-b", "a.b"))]
+
+    with pytest.raises(WrongSettings) as wrong:
+        with_keys(tmp_path, groups, {"MODEL_SIDECAR_API_KEY__A_B": "secret"})
+
+    assert str(wrong.value) == "MODEL_SIDECAR_API_KEY__A_B is for one service, expected one target, not 2"
+
+
+def test_a_key_that_no_header_holds_is_refused_whoever_it_is_for(tmp_path: Path) -> None:
+    with pytest.raises(WrongSettings) as wrong:
+        with_keys(tmp_path, GROUP, {"MODEL_SIDECAR_API_KEY__CHAT": "schl\u00fcssel"})
+
+    assert "MODEL_SIDECAR_API_KEY__CHAT" in str(wrong.value)
+    assert "schl" not in str(wrong.value)
+
+
+def test_keys_stand_in_no_file() -> None:
+    with pytest.raises(WrongSettings):
+        given(keys_of_files={"MODEL_SIDECAR_API_KEY__CHAT": "secret"})
+
+
 def test_labels_say_what_a_service_is(tmp_path: Path) -> None:
     labels = {"name": "chat", "engine": "vllm", "model": "llama", "__scheme__": "https", "__metrics_path__": "/m"}
 
@@ -207,7 +248,11 @@ def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path) -> None:
 
     async def life() -> tuple[list[str], int]:
         here, changes = Discovery(lambda: settings), []
-        here.then = lambda: changes.append(1)
+
+        async def changed() -> None:
+            changes.append(1)
+
+        here.then = changed
         await here.look_at_files()
         file.write_text(file.read_text().replace("chat", "chit"))
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -277,7 +322,11 @@ def test_a_name_that_hangs_holds_up_no_other() -> None:
 
     async def life() -> list[str]:
         here, found = Discovery(lambda: settings, resolve), asyncio.Event()
-        here.then = found.set
+
+        async def changed() -> None:
+            found.set()
+
+        here.then = changed
         following = asyncio.create_task(here.follow_names())
         await found.wait()
         following.cancel()

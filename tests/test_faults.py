@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from exporter.lookup import Neighbours
+from exporter.lookup import Neighbours, Search
 from exporter.sources.process import Process, ServiceProcess, Tree
 from tests.daemon import PATIENCE, Daemon, Page, begun
 from tests.services.forking import forking
@@ -140,6 +141,34 @@ def test_a_clock_that_is_set_changes_the_stamps_and_nothing_else(
     assert ended
 
 
+def other_time(seconds: int) -> list[str]:
+    """A command whose program finds the machine to have run so much longer, or shorter, than it has."""
+    command = ["unshare", "--time", f"--monotonic={seconds}", f"--boottime={seconds}"]
+    try:
+        subprocess.run([*command, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no time namespace can be made here")
+    return command
+
+
+@pytest.mark.parametrize("seconds", [86400 * 400, -600], ids=["longer", "shorter"])
+def test_where_a_container_has_a_time_of_its_own_everything_is_told_as_elsewhere(
+    seconds: int, tmp_path: Path, stage: Stage
+) -> None:
+    with begun(tmp_path, watching(good(stage)), within=other_time(seconds)) as daemon:
+        page = more(daemon, answered)
+        log = daemon.log
+        ended = ends_soon(daemon)
+
+    began = page.value("model_process_start_timestamp_seconds", target="service-0")
+    assert page.value("model_process_up", target="service-0") == 1
+    assert abs((began or 0) - psutil.Process().create_time()) < PATIENCE
+    assert page.failures("service-0") == {}
+    assert page.by("state", "model_state", target="service-0") == {"ok": 1}
+    assert "level=warning" not in log
+    assert ended
+
+
 def test_a_disk_that_is_full_takes_the_log_and_nothing_else(tmp_path: Path, stage: Stage) -> None:
     refused = f"http://127.0.0.1:{stage.closed_port()}"
     settings = watching(good(stage))
@@ -196,7 +225,8 @@ def test_without_files_nothing_is_held_against_a_service_and_all_comes_back(tmp_
 
 def looked_at(port: int) -> ServiceProcess:
     """The source of the processes behind a port, which looks anew each time."""
-    return ServiceProcess(target="chat", host="127.0.0.1", port=port, neighbours=Neighbours(recent=0, settled=0))
+    neighbours = Neighbours(recent=0, settled=0)
+    return ServiceProcess(target="chat", search=Search("127.0.0.1", port, neighbours), neighbours=neighbours)
 
 
 CHURN = "while :; do /bin/true & /bin/true & /bin/true & wait; done"
@@ -289,20 +319,27 @@ def _emptied(group: Path) -> None:
         time.sleep(0.05)
 
 
-def test_in_64_mb_a_service_that_answers_too_much_costs_its_own_look_alone(tmp_path: Path, stage: Stage) -> None:
-    heavy = b'{"data": [' + b"[]," * 400_000 + b"[]]}"
-    wide = stage.serve({"GET /health": reply(heavy, 200, "Content-Type: application/json"), f"POST {CHAT}": GOOD})
+@pytest.mark.parametrize("lists", [100_000, 400_000, 2_600_000], ids=["300 kB", "1.2 MB", "7.8 MB"])
+@pytest.mark.parametrize("asked", ["health", "prompt"])
+def test_in_64_mb_services_that_answer_too_much_cost_their_own_looks_alone(
+    lists: int, asked: str, tmp_path: Path, stage: Stage
+) -> None:
+    heavy = reply(b'{"data": [' + b"[]," * lists + b"[]]}", 200, "Content-Type: application/json")
+    answers = {"GET /health": reply("{}"), f"POST {CHAT}": GOOD}
+    answers["GET /health" if asked == "health" else f"POST {CHAT}"] = heavy
+    wide = {f"wide-{n}": stage.serve(answers).url for n in range(3)}
     settings = watching(good(stage))
-    target = {"name": "wide", "url": wide.url, "model": "tiny", "health": {"values": ["data"]}}
-    targets = [*settings["targets"], target]  # type: ignore[misc]  # a list
+    told = [{"name": name, "url": url, "model": "tiny", "health": {"values": ["data"]}} for name, url in wide.items()]
+    targets = [*settings["targets"], *told]  # type: ignore[misc]  # a list
     with confined() as leave, begun(tmp_path, {**settings, "targets": targets}) as daemon:
         leave()
-        page = daemon.until(lambda page: bool(page.by("target", "model_sidecar_collection_failures_total")))
+        page = daemon.until(lambda page: len(page.by("target", "model_sidecar_collection_failures_total")) == len(wide))
         after = more(daemon, answered)
         log = daemon.log
         ended = ends_soon(daemon)
 
-    assert page.by("target", "model_sidecar_collection_failures_total").keys() == {"wide"}
+    assert page.by("target", "model_sidecar_collection_failures_total").keys() == wide.keys()
     assert after.value("model_probe_up", target="service-0") == 1
-    assert [line for line in log.splitlines() if "target=wide" in line and "source=health" in line]
+    named = [line for line in log.splitlines() if "no memory is left here" in line or "ended with -9" in line]
+    assert {name for name in wide if any(f"target={name}" in line for line in named)} == wide.keys()
     assert ended

@@ -1,11 +1,16 @@
 """Services that come and go: what is begun, what ends, and what is left of it."""
 
 import asyncio
+import gc
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from threading import Thread
 from threading import enumerate as threads
+
+import pytest
 
 from exporter.app import watches_of
 from exporter.assessor import Assessor, Surroundings
@@ -13,6 +18,7 @@ from exporter.fleet import Fleet, Life
 from exporter.lookup import Neighbours
 from exporter.settings import Settings, Target, load
 from exporter.site import Site, objectives_of, rules_of
+from exporter.verdict.standing import State
 from tests.daemon import PATIENCE
 from tests.services.openai import CHAT, GOOD, models
 from tests.services.scripted import FOREVER, Service, Stage, reply, script
@@ -60,13 +66,13 @@ def test_who_stays_as_it_was_goes_on_and_who_does_not_begins_anew(stage: Stage) 
         here = fleet()
         async with asyncio.TaskGroup() as group:
             here.start(group.create_task)
-            here.change(targets(one, two))
+            await here.change(targets(one, two))
             await asked(one, two)
             before = list(here.lives.values())
-            here.change(targets(one, three))
+            await here.change(targets(one, three))
             await asked(one, three)
             after = list(here.lives.values())
-            here.change(())
+            await here.change(())
         return before, after
 
     before, after = asyncio.run(life())
@@ -91,10 +97,14 @@ def test_who_is_gone_leaves_no_task_no_thread_and_no_open_client(stage: Stage) -
         async with asyncio.TaskGroup() as group:
             here.start(group.create_task)
             for _ in range(10):
-                here.change(targets(hanging, well))
+                await here.change(targets(hanging, well))
                 await asked(hanging, well)
                 gone += here.lives.values()
-                here.change(())
+                await here.change(())
+        end = time.monotonic() + PATIENCE
+        # What a thread is at just then ends by itself, and tells nobody.
+        while len(asyncio.all_tasks()) > 1 and time.monotonic() < end:  # noqa: ASYNC110  the same
+            await asyncio.sleep(0.02)
         return gone, len(asyncio.all_tasks())
 
     before = set(threads())
@@ -124,11 +134,11 @@ def test_what_was_left_out_of_those_that_are_gone_stays_counted(stage: Stage) ->
         here = fleet()
         async with asyncio.TaskGroup() as group:
             here.start(group.create_task)
-            here.change(targets(service, **more))
+            await here.change(targets(service, **more))
             while not here.dropped:  # noqa: ASYNC110  a figure, which tells nobody
                 await asyncio.sleep(0.02)
             before = here.dropped
-            here.change(())
+            await here.change(())
         return before, here.dropped
 
     before, after = asyncio.run(life())
@@ -136,18 +146,113 @@ def test_what_was_left_out_of_those_that_are_gone_stays_counted(stage: Stage) ->
     assert 0 < before <= after
 
 
+def many(number: int) -> Sequence[Target]:
+    """So many services that nobody serves."""
+    given = [{"name": str(each), "url": f"http://127.0.0.1:{each + 1}"} for each in range(number)]
+    return load({"targets": given}, file=None, environ={}).targets
+
+
 def test_a_thousand_services_come_and_go_at_once() -> None:
-    here = fleet()
-    given = [{"name": str(number), "url": f"http://127.0.0.1:{number + 1}"} for number in range(1000)]
-    many = load({"targets": given}, file=None, environ={}).targets
+    here, thousand = fleet(), many(1000)
 
     async def life() -> list[int]:
         counts = []
         async with asyncio.TaskGroup() as group:
             here.start(group.create_task)
-            for some in (many, many[::2], ()):
-                here.change(some)
+            for some in (thousand, thousand[::2], ()):
+                await here.change(some)
                 counts.append(len(list(chain.from_iterable(life.watches for life in here.lives.values()))))
         return counts
 
     assert asyncio.run(life()) == [4000, 2000, 0]
+
+
+def test_while_services_are_taken_up_whatever_else_is_due_has_its_turn() -> None:
+    here, some, turns = fleet(), many(300), 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def life() -> int:
+        async with asyncio.TaskGroup() as group:
+            here.start(group.create_task)
+            other = group.create_task(others())
+            await here.change(some)
+            between = turns
+            other.cancel()
+            await here.change(())
+        return between
+
+    assert asyncio.run(life()) > 30
+
+
+@pytest.fixture
+def garbage() -> Iterator[None]:
+    """Searched for as ever, once the test is over."""
+    gc.collect()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("garbage")
+def test_what_is_watched_is_left_out_when_garbage_is_searched_for() -> None:
+    here = fleet()
+
+    async def life() -> int:
+        async with asyncio.TaskGroup() as group:
+            here.start(group.create_task)
+            await here.change(many(50))
+            searched = {id(each) for each in gc.get_objects()}
+            among = sum(id(each) in searched for each in here.lives.values())
+            await here.change(())
+        return among
+
+    assert asyncio.run(life()) == 0
+
+
+@pytest.mark.usefixtures("garbage")
+def test_who_is_gone_is_found_once_others_come_or_go() -> None:
+    here = fleet()
+
+    async def life() -> Site | None:
+        async with asyncio.TaskGroup() as group:
+            here.start(group.create_task)
+            await here.change(many(2))
+            gone = weakref.ref(here.lives["1"].site)
+            await here.change(many(1))
+            await asyncio.sleep(0.1)
+            await here.change(())
+        return gone()
+
+    assert asyncio.run(life()) is None
+
+
+def standing(here: Fleet, **states: State) -> None:
+    """Services by these names, each of which stands so."""
+    given = [{"name": name, "url": f"http://127.0.0.1:{number + 1}"} for number, name in enumerate(states)]
+    asyncio.run(here.change(load({"targets": given}, file=None, environ={}).targets))
+    for life, state in zip(here.lives.values(), states.values(), strict=True):
+        life.assessor.standing = replace(life.assessor.standing, state=state)
+
+
+@pytest.mark.parametrize(
+    ("states", "line"),
+    [
+        ({}, "no service is watched"),
+        ({"chat": State.OK}, "watches 1 service: 1 ok (chat)"),
+        ({"chat": State.OK, "b": State.HUNG, "c": State.OK}, "watches 3 services: 1 hung (b), 2 ok"),
+        (dict.fromkeys("abcd", State.DEAD), "watches 4 services: 4 dead (a, b, c, …)"),
+        (
+            {"a": State.LOADING, "b": State.DEAD, "c": State.OK},
+            "watches 3 services: 1 dead (b), 1 loading (a), 1 ok (c)",
+        ),
+    ],
+)
+def test_how_all_services_stand_is_said_in_one_line_what_is_wrong_first(states: Mapping[str, State], line: str) -> None:
+    here = fleet()
+    standing(here, **states)
+
+    assert here.in_short() == line

@@ -1,6 +1,7 @@
 """A hundred services beside one program: a third hang, a third never end, a third talk nonsense, ten are well."""
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,9 +16,11 @@ from exporter.ask import Limits, ask
 from exporter.normal import SERIES_LIMIT
 from exporter.protocols import PROTOCOLS
 from exporter.response import TURN
+from exporter.sources.server import ServerMetrics, Whereabouts
 from exporter.wire import Prompt
 from tests.daemon import PATIENCE, Page, started
 from tests.fleet import expected, names, played, settings
+from tests.services.client import client
 from tests.services.openai import piece
 from tests.services.scripted import Stage
 from tests.sources.looks import looked
@@ -151,6 +154,41 @@ def test_a_service_that_tells_of_thousands_of_models_stays_within_its_share(numb
 
     assert len(first) <= SERIES_LIMIT + 1
     assert first.keys() == second.keys()
+
+
+LONGEST = (
+    0.03  # Seconds of work in one turn of the loop; what is read and added up of such a page takes ten times that.
+)
+
+
+@pytest.mark.parametrize("times", [1, 4], ids=["read here", "read apart"])
+def test_what_a_service_tells_of_thousands_of_models_is_added_up_off_the_loop(times: int, stage: Stage) -> None:
+    service = stage.serve({"GET /metrics": page_of(models(4_800) + "# and more than that\n" * (times - 1) * 5_000)})
+    turns: list[float] = []
+
+    async def others() -> None:
+        while True:
+            # Of the work done on the loop, not of the time gone by, since the machine may be at work for others.
+            began = time.thread_time()
+            await asyncio.sleep(0)
+            turns.append(time.thread_time() - began)
+
+    async def life() -> int:
+        other = asyncio.create_task(others())
+        async with client(service.url) as asking:
+            where = Whereabouts(service=service.url)
+            source = ServerMetrics(asking, where, target="chat", engine=lambda: "vllm", publish="gauges")
+            said = [each async for readings in source.read() for each in readings]
+        await asyncio.sleep(0.01)  # The last turn counts too.
+        other.cancel()
+        return len(said)
+
+    gc.disable()  # Which is the work of whoever left the garbage.
+    try:
+        assert asyncio.run(life()) > SERIES_LIMIT
+    finally:
+        gc.enable()
+    assert max(turns) < LONGEST
 
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -56,8 +56,8 @@ async def _lived(service: LlamaServer, *, asked: bool) -> Life:
             working: list[Said] = []
             while len(set(generating(working))) < LOOKS:
                 working.append(await _look(source))
-        while source.running != 0:
-            await _look(source)
+        while told((await _look(source))[-1]).get("requests_running") != 0:
+            pass
         idle = [await _look(source) for _ in range(LOOKS)]
         service.signal(signal.SIGSTOP)
         frozen = await _look(source)

@@ -13,6 +13,7 @@ import pytest
 from exporter.lookup import Lookup, Neighbours, Recent, Search
 from exporter.pids import Pid, children, stat, tree, unit
 from exporter.reading import Reason, Unreadable
+from tests.cgroups import a_unit
 from tests.services.forking import forking, until
 from tests.services.loading import LoadingServer, free_port, loading
 
@@ -322,22 +323,6 @@ def test_a_process_that_becomes_the_same_command_takes_a_server_s_place() -> Non
 
         assert before is None
         assert root(watched) == second.process.pid
-
-
-@contextmanager
-def a_unit(name: str = "model") -> Iterator[Path]:
-    """A cgroup like a systemd service's, where this machine lets us make one."""
-    roots = [Path("/sys/fs/cgroup", hierarchy) for hierarchy in ("systemd", "unified", "")]
-    able = [root for root in roots if os.access(root / "cgroup.procs", os.W_OK)]
-    if not able:
-        pytest.skip("no cgroup can be made here")
-    place = able[0] / f"{name}-{os.getpid()}.service"
-    place.mkdir()
-    try:
-        yield place
-    finally:
-        until(lambda: not (place / "cgroup.procs").read_text())
-        place.rmdir()
 
 
 def test_in_a_unit_another_command_takes_a_server_s_place_and_has_restarted_once_it_listens() -> None:

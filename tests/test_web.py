@@ -15,7 +15,8 @@ from threading import Event
 
 import pytest
 
-from exporter.web import Limits, Post, Request, Response, Route, Server, Unbound, bind, compressed, plain
+from exporter.connection import Limits
+from exporter.web import Post, Request, Response, Route, Server, Unbound, bind, compressed, plain
 
 METRICS = b"up 1\n" * 1000
 LONG = bytes(60_000)
@@ -420,6 +421,20 @@ def test_garbage_is_refused_without_a_word_above_debug(caplog: pytest.LogCapture
                 client.sendall(each)
                 client.shutdown(socket.SHUT_WR)
                 rest(client)
+        response, _ = asked(server)
+
+    assert response.status == 200
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+def test_a_body_that_is_none_and_comes_late_is_refused_without_a_word_too(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(request_seconds=0.2) as server:
+        with connected(server) as client, suppress(ConnectionError):
+            client.sendall(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encod")
+            time.sleep(0.05)  # So that the rest comes by itself.
+            client.sendall(b"ing: chunked\r\n\r\n\x00\x01garbage\r\n\r\n")
+            client.shutdown(socket.SHUT_WR)
+            rest(client)
         response, _ = asked(server)
 
     assert response.status == 200

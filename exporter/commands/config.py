@@ -53,10 +53,16 @@ def _asked(target: Target) -> Iterator[str]:
     else:
         every = "auto" if prompt.every is None else spelled(prompt.every)
         yield f"prompt {prompt.protocol or 'if recognised'} every {every}"
-    if target.process is None or (socket_in(target.url) and not target.process.port):
-        yield "process off"
-    else:
-        yield f"process by port {target.process.port}" if target.process.port else "process by its port"
+    yield f"process {_found_by(target)}"
+
+
+def _found_by(target: Target) -> str:
+    asked = target.process
+    if asked is None:
+        return "off"
+    named = ((name, getattr(asked, name)) for name in ("unit", "pid_file", "cmdline", "port"))
+    usual = "off" if socket_in(target.url) else "by its port"
+    return next((f"by {name.replace('_', ' ')} {value}" for name, value in named if value is not None), usual)
 
 
 def _between_edges(settings: Settings) -> Iterator[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from exporter import engines
 from exporter.app import CATALOG
-from exporter.commands import dcgm
+from exporter.commands import dcgm, environment
 from exporter.settings import reference as settings
 from exporter.verdict.standing import State
 from exporter.verdict.words import MEANINGS, TRIES
@@ -20,11 +20,13 @@ def write(file: Path) -> int:
 def filled(text: str) -> str:
     """A text with each table between its marks, `<!-- NAME -->` and `<!-- end of NAME -->`, made anew.
 
-    Where it is YAML, its marks are comments.
+    Where it is YAML or a file of variables, its marks are comments.
     """
     for name, rows in _tables().items():
         text = _between(text, f"<!-- {name} -->", f"<!-- end of {name} -->", rows)
-    return _between(text, "# <!-- dcgm-names -->", "# <!-- end of dcgm-names -->", dcgm.rules())
+    for name, lines in {"dcgm-names": dcgm.rules(), "environment": environment.lines()}.items():
+        text = _between(text, f"# <!-- {name} -->", f"# <!-- end of {name} -->", lines)
+    return text
 
 
 def _between(text: str, begin: str, end: str, rows: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from exporter.settings.file import Loader
+from exporter.settings.keys import with_kept_keys
 from exporter.settings.kinds import Text
 from exporter.settings.mistakes import Mistake, WrongSettings, shown
 from exporter.settings.model import SHARED, Server, Settings, Target
@@ -55,7 +56,7 @@ def targets_in(path: Path, settings: Settings) -> tuple[Target, ...]:
             wrong += (_wrong(path, each, (number,), address) for each in error.errors(include_url=False))
     if wrong:
         raise WrongSettings(*wrong)
-    return tuple(found)
+    return with_kept_keys(found, settings)
 
 
 def named(name: str, address: str) -> str:

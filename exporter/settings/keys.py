@@ -21,9 +21,11 @@ def with_keys(
 ) -> Settings:
     """The settings with each target's key, of which a variable stands before a file.
 
-    Raises WrongSettings where a key is nobody's, or cannot be had.
+    Where files list targets, a variable of nobody may be for one of them, and is kept. Raises WrongSettings where a
+    key is nobody's, or cannot be had.
     """
-    wrong = [*_astray(settings.targets, variables)]
+    spare = _spare(settings, variables)
+    wrong = [*_astray(settings.targets, variables.keys() - spare.keys()), *_unsendable(spare)]
     targets = []
     for number, target in enumerate(settings.targets):
         mine = [variable for variable in variables if _is_meant(variable, target)]
@@ -38,7 +40,37 @@ def with_keys(
             )
     if wrong:
         raise WrongSettings(*wrong)
-    return settings.model_copy(update={"targets": tuple(targets)})
+    kept = {variable: SecretStr(text.strip()) for variable, text in spare.items()}
+    return settings.model_copy(update={"targets": tuple(targets), "keys_of_files": kept})
+
+
+def with_kept_keys(targets: Sequence[Target], settings: Settings) -> tuple[Target, ...]:
+    """The targets of a file with their keys; raises WrongSettings where one is meant for several."""
+    keyed = list(targets)
+    for variable, secret in settings.keys_of_files.items():
+        meant = [number for number, target in enumerate(targets) if _is_meant(variable, target)]
+        if len({targets[number].name for number in meant}) > 1:
+            several = f"one target, not {len(meant)}"
+            raise WrongSettings(Mistake(place=variable, found="for one service", expected=several))
+        for number in meant:
+            keyed[number] = keyed[number].model_copy(update={"api_key": LoadedKey(secret=secret, file=None)})
+    return tuple(keyed)
+
+
+def _spare(settings: Settings, variables: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables with keys of none of the targets, where there are files that may list others."""
+    if not settings.targets_files:
+        return {}
+    mine = {variable for variable in variables for target in settings.targets if _is_meant(variable, target)}
+    return {name: text for name, text in variables.items() if name not in mine and name.upper() != API_KEY}
+
+
+def _unsendable(variables: Mapping[str, str]) -> Iterator[Mistake]:
+    for variable, text in variables.items():
+        try:
+            sendable(text.strip())
+        except ValueError as error:
+            yield Mistake(place=variable, found=NOT_SHOWN, expected=str(error))
 
 
 def _variable(target: Target) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -118,6 +118,12 @@ TargetsFile = Annotated[
     ),
 ]
 FilePath = Annotated[str, Matching(r"/[^\0]*", "a path that begins with /")]
+UnitName = Annotated[
+    str,
+    Matching(
+        r"(?!.*@(?:\.[a-z]+)?$)[A-Za-z0-9:_.\\@-]{1,255}", "a unit of systemd, such as vllm.service or vllm@llama"
+    ),
+]
 HeaderName = Annotated[str, Matching(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "a header's name, such as X-Api-Key")]
 
 
@@ -266,7 +272,14 @@ def _resolved(value: object) -> object:
     return value
 
 
+def _in_variables(value: object) -> object:
+    if value != {}:
+        raise ValueError("none, since keys stand in variables such as MODEL_SIDECAR_API_KEY__NAME")
+    return value
+
+
 ApiKey = Annotated[LoadedKey | None, BeforeValidator(_loaded)]
+KeysByVariable = Annotated[Mapping[str, SecretStr], BeforeValidator(_in_variables)]
 Resolved = Annotated[str | None, BeforeValidator(_resolved)]
 
 

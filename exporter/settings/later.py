@@ -5,9 +5,6 @@ from collections.abc import Sequence
 # As the settings page writes them; what stands for every target may stand in a target too.
 NAMES = frozenset(
     {
-        "process.unit",
-        "process.pid_file",
-        "process.cmdline",
         "web.show_answers",
     }
 )

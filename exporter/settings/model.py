@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from exporter.settings.addresses import ListenAddress, ServiceUrl, Url, default_name, is_localhost, socket_in
-from exporter.settings.checks import Checks
+from exporter.settings.checks import Checks, PatternText
 from exporter.settings.gpus import GpuName, Gpus
 from exporter.settings.kinds import (
     AnyCase,
@@ -20,6 +20,7 @@ from exporter.settings.kinds import (
     HeaderName,
     HeaderValue,
     JsonPathText,
+    KeysByVariable,
     Listed,
     Misses,
     Name,
@@ -32,6 +33,7 @@ from exporter.settings.kinds import (
     Switch,
     TargetsFile,
     Text,
+    UnitName,
     UrlPath,
 )
 from exporter.settings.objectives import Objectives
@@ -130,10 +132,33 @@ class Verdict(Section):
     )
 
 
+NAMING = ("unit", "pid_file", "cmdline")
+"""Ways to name a service's processes, of which one alone may be given."""
+
+
 class Process(Section):
     """How the service's processes are found."""
 
-    port: Auto[Port] = setting("auto", "The port on which the service's process listens; auto is the url's.")
+    port: Auto[Port] = setting(
+        "auto",
+        "The port on which the service listens; auto is the url's. Its process is the one that listens there, unless "
+        "a unit, a pid file or a command line names it.",
+    )
+    unit: OrNone[UnitName] = setting(
+        "none", "The systemd unit that the service's processes belong to, which tells of them without any privilege."
+    )
+    pid_file: OrNone[FilePath] = setting(
+        "none", "A file with the pid of the service's topmost process, which is not believed where that began after it."
+    )
+    cmdline: OrNone[PatternText] = setting(
+        "none",
+        "A regular expression, in the syntax of RE2, that a part of its command line matches, and of no other's.",
+    )
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """What does not go together here."""
+        first, *others = [name for name in NAMING if getattr(self, name) is not None] or [""]
+        yield from (((other,), f"none, since {first} names the processes already") for other in others)
 
 
 class Tls(Section):
@@ -203,6 +228,8 @@ class Target(Section):
         misjudged = self.checks.contradictions(len(self.prompt.documents))
         yield from ((("checks", *place), expected) for place, expected in misjudged)
         yield from ((("tls", *place), expected) for place, expected in self.tls.contradictions())
+        if self.process is not None:
+            yield from ((("process", *place), expected) for place, expected in self.process.contradictions())
         if self.tls != Tls() and not f"{self.url} {self.health.url} {self.server.url}".count("https://"):
             yield ("tls",), "an https:// url beside it"
         for section, url in (("health", self.health.url), ("server", self.server.url)):
@@ -285,6 +312,7 @@ class Settings(Section):
     host: Host = Field(default_factory=Host, description="This machine.")
     web: Web = Field(default_factory=Web, description="Where the metrics are served.")
     log: Log = Field(default_factory=Log, description="What is told, and how it is written.")
+    keys_of_files: SkipJsonSchema[KeysByVariable] = Field({}, exclude=True)
 
     @model_validator(mode="before")
     @classmethod

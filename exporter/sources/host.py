@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 
 import psutil
 
+from exporter import cgroups
 from exporter.reading import Counter, Gauge, Label, Reading, Unreadable
 from exporter.threads import Thread
 
@@ -41,10 +42,6 @@ CONTAINER_INTERFACES = (
 BLOCK_DEVICES = Path("/sys/block")
 PRESSURE = Path("/proc/pressure")
 VMSTAT = Path("/proc/vmstat")
-OWN_GROUPS = Path("/proc/self/cgroup")
-GROUPS = Path("/sys/fs/cgroup")
-# Version 1 has no word for "no limit": it says the largest number of pages.
-UNLIMITED = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,46 +281,25 @@ def oom_kills(vmstat: Path = VMSTAT) -> int | None:
     return next((int(count) for name, count in counts if name == "oom_kill"), None)
 
 
-def group(own: Path = OWN_GROUPS, mounted: Path = GROUPS) -> Group:
+def group(own: Path = cgroups.OWN, mounted: Path = cgroups.MOUNTED) -> Group:
     """The tightest limits of the exporter's own control group and those around it, version 1 or 2."""
-    paths = {
-        controller: path
-        for _, controllers, path in (line.split(":", 2) for line in own.read_text().splitlines())
-        for controller in controllers.split(",")
-    }
     memories = [
-        (limit, _number(around, "memory.current", "memory.usage_in_bytes"))
-        for around in _lineage("memory", paths, mounted)
-        if (limit := _number(around, "memory.max", "memory.limit_in_bytes")) is not None
+        (limit, cgroups.number(around, cgroups.MEMORY_USED))
+        for around in cgroups.lineage("memory", own, mounted)
+        if (limit := cgroups.number(around, cgroups.MEMORY_LIMIT)) is not None
     ]
-    cores = [cores for around in _lineage("cpu", paths, mounted) if (cores := _cores(around)) is not None]
+    around_all = cgroups.lineage("cpu", own, mounted)
     limit, used = min(memories, key=itemgetter(0), default=(None, None))
-    return Group(memory_limit_bytes=limit, memory_used_bytes=used, cpu_limit_cores=min(cores, default=None))
-
-
-def _lineage(controller: str, paths: Mapping[str, str], mounted: Path) -> Iterator[Path]:
-    # A container may be told the host's path to its group while it sees the group itself as the root;
-    # what then does not exist says nothing, and the root speaks.
-    version_1 = controller in paths
-    root = mounted / controller if version_1 else mounted
-    innermost = root / paths.get(controller if version_1 else "", "/").lstrip("/")
-    return (around for around in (innermost, *innermost.parents) if around.is_relative_to(root))
-
-
-def _words(*files: Path) -> Sequence[str]:
-    return [word for file in files for word in (told(file.read_text) or "").split()]
-
-
-def _number(around: Path, *names: str) -> int | None:
-    return next((_limited(word) for name in names for word in _words(around / name)), None)
+    return Group(
+        memory_limit_bytes=limit,
+        memory_used_bytes=used,
+        cpu_limit_cores=min((cores for around in around_all if (cores := _cores(around)) is not None), default=None),
+    )
 
 
 def _cores(around: Path) -> float | None:
-    words = _words(around / "cpu.max") or _words(around / "cpu.cfs_quota_us", around / "cpu.cfs_period_us")
-    quota, period = map(_limited, words) if len(words) == len(("quota", "period")) else (None, None)
+    words = cgroups.words(around / "cpu.max") or cgroups.words(
+        around / "cpu.cfs_quota_us", around / "cpu.cfs_period_us"
+    )
+    quota, period = map(cgroups.limited, words) if len(words) == len(("quota", "period")) else (None, None)
     return quota / period if quota and period else None
-
-
-def _limited(word: str) -> int | None:
-    """A number that limits something; None for "max", -1 and the like."""
-    return int(word) if word.isdigit() and int(word) < UNLIMITED else None

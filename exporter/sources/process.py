@@ -1,4 +1,4 @@
-"""The processes of a service: found by the port it listens on, added up over their whole tree."""
+"""The processes of a service: found by its port or as its operator has named them, and added up."""
 
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
@@ -9,8 +9,9 @@ from typing import Annotated, Self, TypeVar
 
 import psutil
 
+from exporter.chosen import Chosen
 from exporter.lookup import Found, Lookup, Neighbours, Search
-from exporter.pids import Children, Pid, tree
+from exporter.pids import Everyone, Pid, most_files
 from exporter.reading import Counter, Gauge, Label, Note, Reading
 from exporter.sockets import Listener
 
@@ -128,14 +129,14 @@ def usage(of: Pid) -> Usage | None:
         process = psutil.Process(of.number)
         with process.oneshot():
             cpu, traffic = process.cpu_times(), told(process.io_counters)
-            limit = told(lambda: process.rlimit(psutil.RLIMIT_NOFILE)[0])
+            open_fds = told(process.num_fds)
             return Usage(
                 spent={"user": cpu.user, "system": cpu.system}
                 | ({"read": traffic.read_bytes, "written": traffic.write_bytes} if traffic else {}),
                 resident=process.memory_info().rss,
                 threads=process.num_threads(),
-                open_fds=told(process.num_fds),
-                max_fds=None if limit == psutil.RLIM_INFINITY else limit,
+                open_fds=open_fds,
+                max_fds=None if open_fds is None else most_files(of),
             )
     except psutil.Error:
         return None
@@ -220,13 +221,13 @@ def summed(amounts: Iterable[int | None]) -> int | None:
 
 
 class ServiceProcess:
-    """The source of a service's Process and Tree; without a port it is off."""
+    """The source of a service's Process and Tree; without a search it is off."""
 
-    def __init__(self, *, target: str, host: str, port: int | None, neighbours: Neighbours) -> None:
+    def __init__(self, *, target: str, search: Search | Chosen | None, neighbours: Neighbours) -> None:
         self._target = target
         self._neighbours = neighbours
-        self._search = None if port is None else Search(host, port, neighbours)
-        self._children: Children = {}
+        self._search = search
+        self._everyone = Everyone({})
         self._members: Sequence[Pid] = ()
         self._totals = Totals()
         self._unique = UniqueMemory()
@@ -240,31 +241,30 @@ class ServiceProcess:
         else:
             yield await self._neighbours.thread.call(partial(self._look, self._search))
 
-    def _look(self, search: Search) -> Sequence[Reading]:
+    def _look(self, search: Search | Chosen) -> Sequence[Reading]:
         search.look()
         seen = self._seen(search)
         root = search.found.root
         if search.found != self._found:
             self._found, self._environment = search.found, None if root is None else environment(root)
-        return [seen] if root is None else self._added_up(seen, root)
+        return [seen] if root is None else self._added_up(seen, root, self._usages(search, root))
 
-    def _seen(self, search: Search) -> Process:
-        found = search.found
+    def _seen(self, search: Search | Chosen) -> Process:
+        found, entrance = search.found, search.entrance
         visible = found.lookup in VISIBLE
-        listening = bool(search.listeners) and not found.forwarded
+        listening = bool(entrance.listeners) and not found.forwarded
         return Process(
             target=self._target,
             lookup=_results(found.lookup),
             up=found.root is not None if visible else None,
             restarts=search.restarts if visible else None,
             start_timestamp_seconds=found.since,
-            accept_queue=sum(listener.waiting for listener in search.listeners) if listening else None,
-            accept_queue_full=any_full(search.listeners) if listening else None,
-            connections=search.connections if listening else None,
+            accept_queue=sum(listener.waiting for listener in entrance.listeners) if listening else None,
+            accept_queue_full=any_full(entrance.listeners) if listening else None,
+            connections=entrance.connections if listening else None,
         )
 
-    def _added_up(self, seen: Process, root: Pid) -> Sequence[Reading]:
-        now = self._usages(root)
+    def _added_up(self, seen: Process, root: Pid, now: Usages) -> Sequence[Reading]:
         if not now:
             return [seen]
         self._totals = self._totals.plus(now)
@@ -285,13 +285,13 @@ class ServiceProcess:
         )
         return [process, Tree(target=self._target, processes=len(now))]
 
-    def _usages(self, root: Pid) -> Usages:
+    def _usages(self, search: Search | Chosen, root: Pid) -> Usages:
         now = usages(self._members)
         left = root not in now or len(now) < len(self._members)
-        children = self._neighbours.children(changed=left)
-        if left or children is not self._children:
-            self._children = children
-            now = usages(tree(root, children))
+        everyone = self._neighbours.everyone(changed=left)
+        if left or everyone is not self._everyone:
+            self._everyone = everyone
+            now = usages(search.members(root, everyone))
         self._members = list(now)
         return now
 

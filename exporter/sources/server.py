@@ -4,9 +4,10 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from itertools import chain
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import httpx
 
@@ -16,12 +17,13 @@ from exporter.forms import awake, samples
 from exporter.normal import SERIES_LIMIT, START, Figures, Owner, Sample, Value
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Note, Reading
 from exporter.response import accepted, opened, origin, whole
-from exporter.threads import judged
+from exporter.threads import JUDGED_HERE, Thread, apart, judged
 from exporter.vocabularies import VOCABULARIES
 from exporter.wire import FAULTS, failed
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Publish = Literal["none", "gauges", "all"]
 
 SILENCE = 10.0  # Seconds after which a service that was reached is silent, though it may yet answer.
@@ -182,6 +184,8 @@ class ServerMetrics:
         publish: Publish,
     ) -> None:
         self.figures = Figures()
+        self.thread = Thread("figures")
+        """Where figures are read and added up; the same for many services, so that only one of them is at work."""
         self._client = client
         self._where = whereabouts
         self._target = target
@@ -195,17 +199,9 @@ class ServerMetrics:
         self._flight = Flight()
 
     @property
-    def running(self) -> float | None:
-        """Requests that the service works on now, over all its models; None where that is not known."""
-        return self._sum(Figure.REQUESTS_RUNNING)
-
-    @property
     def waiting(self) -> float | None:
         """Requests that wait at the service now, over all its models; None where that is not known."""
-        return self._sum(Figure.REQUESTS_WAITING)
-
-    def _sum(self, wanted: Figure) -> float | None:
-        values = [value for (figure, _), value in self.figures.now.items() if figure is wanted]
+        values = [value for (figure, _), value in self.figures.now.items() if figure is Figure.REQUESTS_WAITING]
         return sum(value for value in values if isinstance(value, float)) if values else None
 
     async def read(self) -> AsyncGenerator[Sequence[Reading], None]:
@@ -266,7 +262,7 @@ class ServerMetrics:
             self._resting = RESTING
             self._tell(logging.INFO, "no own metrics to read; where it has some, set server.url or server.path")
             return self._missing
-        self._take(vocabulary, samples)
+        await self._take(vocabulary, samples)
         self._tell(logging.INFO, "own metrics are read")
         return True
 
@@ -280,9 +276,10 @@ class ServerMetrics:
     def _missing(self) -> bool | None:
         return False if self._where.asked else None
 
-    def _take(self, vocabulary: Vocabulary, samples: Sequence[Sample]) -> None:
+    async def _take(self, vocabulary: Vocabulary, samples: Sequence[Sample]) -> None:
         before = self.figures.dropped
-        self.figures = self.figures.plus(vocabulary, samples, spreads=self._publish == "all")
+        more = partial(self.figures.plus, vocabulary, samples, spreads=self._publish == "all")
+        self.figures = await self._off_the_loop(more)
         if self.figures.dropped and not before:
             who = {"target": self._target}
             log.warning("own metrics beyond %d series are dropped and counted", SERIES_LIMIT, extra=who)
@@ -305,7 +302,15 @@ class ServerMetrics:
                 return ()
         body = await self._body(self._where.address(vocabulary, place.path), place.form)
         wanted = vocabulary.wanted(spreads=self._publish == "all") | {START}
-        return None if body is None else await judged(samples, body, place.form, wanted)
+        if body is None:
+            return None
+        if len(body) > JUDGED_HERE:
+            return await apart(samples, body, place.form, wanted)
+        return await self._off_the_loop(partial(samples, body, place.form, wanted))
+
+    async def _off_the_loop(self, function: Callable[[], T]) -> T:
+        # Shielded, since a call that is given up would keep the thread from all others until it ends.
+        return await asyncio.shield(self.thread.call(function))
 
     async def _body(self, url: httpx.URL | None, form: Form) -> bytes | None:
         if url is None:

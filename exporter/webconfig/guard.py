@@ -10,7 +10,9 @@ from http import HTTPStatus
 from pathlib import Path
 from threading import Event
 from threading import Thread as Follower
+from typing import Annotated
 
+from exporter.reading import Gauge, Reading
 from exporter.threads import Thread
 from exporter.web import Request, Response, plain
 from exporter.webconfig.document import WrongWebConfig
@@ -25,6 +27,20 @@ EVERY = 1.0  # Seconds between two looks at the files.
 Answer = Callable[[Request], Awaitable[Response]]
 Secure = Callable[[asyncio.Protocol, Callable[[], None]], asyncio.Protocol]
 State = Mapping[Path, tuple[int, ...] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetIn(Reading):
+    """What came of reading who is let in."""
+
+    PREFIX = "model_sidecar_web_config"
+    last_reload_successful: Annotated[
+        bool,
+        Gauge(
+            "Whether web.config_file and the files that it names were valid when they were read last; what they said "
+            "before stays in force if not; absent without such a file."
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +65,7 @@ class Guard:
         self._seen: State = {file: None}
         self._mistake = ""
         self._rules = self._read(None)
+        self.latest: tuple[Reading, ...] = (LetIn(last_reload_successful=True),)
 
     @property
     def secures(self) -> bool:
@@ -101,11 +118,13 @@ class Guard:
         except WrongWebConfig as wrong:
             self._mistake = str(wrong)
         else:
+            self.latest = (LetIn(last_reload_successful=True),)
             log.info("%s or a file that it names has changed, and is in force", self._file)
 
     def _tell(self) -> None:
         # Not at once, since files that belong together are seldom replaced together.
         if self._mistake:
+            self.latest = (LetIn(last_reload_successful=False),)
             log.error("the web configuration stays as it was: %s", self._mistake)
             self._mistake = ""
 

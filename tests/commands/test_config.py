@@ -15,6 +15,8 @@ def test_check_says_what_is_watched(tmp_path: Path, capsys: pytest.CaptureFixtur
 targets:
 - url: http://127.0.0.1:8000
 - {name: parse, url: 'http://b', prompt: {protocol: plain, every: 90s, body: {}}, process: {port: 81}}
+- {name: unit, url: 'http://d', process: {unit: vllm}}
+- {name: file, url: 'unix:///run/e', process: {pid_file: /run/e.pid}}
 - {name: idle, url: 'http://c', prompt: {enabled: off}, health: {enabled: off}, process: off}
 """)
 
@@ -25,6 +27,8 @@ targets:
         "the settings are valid",
         "  local:8000  http://127.0.0.1:8000  health every 15s, prompt if recognised every auto, process by its port",
         "  parse  http://b  health every 15s, prompt plain every 90s, process by port 81",
+        "  unit  http://d  health every 15s, prompt if recognised every auto, process by unit vllm",
+        "  file  unix:///run/e  health every 15s, prompt if recognised every auto, process by pid file /run/e.pid",
         "  idle  http://c  health off, prompt off, process off",
     ]
 

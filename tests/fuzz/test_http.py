@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.web import LIMITS
+from exporter.connection import LIMITS
 from tests.daemon import Daemon, started
 
 GOOD = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -142,6 +142,7 @@ def test_whatever_is_sent_the_next_client_is_answered(program: Daemon, said: Seq
     assert list(exchanged(program, [GOOD])) == [(200, b"model-sidecar is healthy.\n")]
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @settings(deadline=None, max_examples=20)
 @given(request=REQUESTS, at=st.integers(0, 200), more=REQUESTS)
 def test_a_request_that_comes_in_two_pieces_is_answered_as_in_one(

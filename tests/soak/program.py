@@ -18,6 +18,8 @@ from tests.daemon import ROOT, Daemon, Page, begun
 INSIDE = Path(__file__).parent / "inside"
 TARGETS = 3
 SCRAPERS = 4
+PAUSE = 0.08
+"""Seconds between two scrapes of each scraper: there are to be two a prompt, and no time is to go to more."""
 UP = (4.0, 12.0)
 DOWN = (0.2, 0.8)
 """Seconds, between which a service lives and then is not there."""
@@ -70,7 +72,7 @@ class Service:
 
 @dataclass(slots=True)
 class Scraper:
-    """Asks for the page without a pause, on a connection that is made anew now and then."""
+    """Asks for the page again and again, on a connection that is made anew now and then."""
 
     host: str
     port: int
@@ -85,6 +87,7 @@ class Scraper:
                 if over.is_set():
                     break
                 self._ask(asking, "/" if number == 0 else "/nowhere" if number == 1 else "/metrics")
+                over.wait(PAUSE)
             asking.close()
 
     def _ask(self, asking: http.client.HTTPConnection, path: str) -> None:

@@ -13,6 +13,10 @@ TEXT = "text/plain; version=0.0.4"
 HANGS = 2.0  # Seconds, which is longer than any deadline of the soak.
 GOOD = 0.9
 """The share of answers that are good."""
+INVENTED = 0.02
+"""The share of pages of metrics that tell of a model nobody has seen before."""
+CROWD = 50
+"""Such models on the first page of a life, so that what is remembered of them is full within minutes, and not days."""
 
 PAGE = """\
 vllm:num_requests_running{{model_name="{model}"}} {running}
@@ -34,6 +38,7 @@ class Model:
     def __init__(self, seed: str) -> None:
         self._random = random.Random(seed)
         self._asked = count()
+        self._looked = count()
 
     def answer(self, method: str, path: str) -> tuple[bytes, float]:
         """The bytes of an answer, and how many seconds it hangs after them; none to hang up."""
@@ -78,10 +83,17 @@ class Model:
         return reply(f"{frames}data: [DONE]\n\n", kind=STREAM)
 
     def _page(self) -> str:
+        number = next(self._looked)
+        if number == 0:
+            return "".join(self._of(self._new()) for _ in range(CROWD))
         # One of several models, and now and then one that nobody has seen before.
-        model = f"tiny-{self._random.randrange(8)}"
-        if self._random.random() < 0.02:
-            model = f"new-{self._random.randrange(10**9)}"
+        known = self._random.random() >= INVENTED
+        return self._of(f"tiny-{self._random.randrange(8)}" if known else self._new())
+
+    def _new(self) -> str:
+        return f"new-{self._random.randrange(10**9)}"
+
+    def _of(self, model: str) -> str:
         return PAGE.format(model=model, running=self._random.randrange(9), waiting=0, asked=next(self._asked))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from exporter.exposition import Catalog
+from exporter.exposition import Catalog, Exposition
 from exporter.figures import Proof
 from exporter.reading import Reading
 from exporter.sources.server import Progress, Publish, Server, ServerMetrics, Whereabouts
@@ -29,7 +29,8 @@ ASKED = {"enabled": True}
 def told(readings: Sequence[Reading]) -> Told:
     """What is published, by name without what all have in common."""
     published = [reading for reading in readings if isinstance(reading, Server)]
-    lines = [line for reading in published for lines in CATALOG.lines(reading) for line in lines.splitlines()]
+    body, _ = Exposition(CATALOG, lambda: published).page("text/plain")
+    lines = [line for line in body.decode().splitlines() if line.startswith("model_server_")]
     short = [line.removeprefix("model_server_").replace('target="chat"', "").replace(",}", "}") for line in lines]
     pairs = [line.replace("{}", "").rsplit(" ", 1) for line in short]
     assert len({name for name, _ in pairs}) == len(pairs), "a series is told twice"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.lookup import Lookup, Neighbours
+from exporter.lookup import Lookup, Neighbours, Search
 from exporter.reading import Reading, Reason, Unreadable
 from exporter.sockets import Listener
 from exporter.sources.process import Process, ServiceProcess, Tree, any_full, summed
@@ -18,7 +18,9 @@ from tests.services.loading import free_port, loading
 
 def watching(port: int | None, host: str = "127.0.0.1") -> ServiceProcess:
     """The source of one service, which takes nothing for settled."""
-    return ServiceProcess(target="chat", host=host, port=port, neighbours=Neighbours(recent=0, settled=0))
+    neighbours = Neighbours(recent=0, settled=0)
+    search = None if port is None else Search(host, port, neighbours)
+    return ServiceProcess(target="chat", search=search, neighbours=neighbours)
 
 
 def readings(source: ServiceProcess) -> Sequence[Reading]:
@@ -121,7 +123,8 @@ def test_cpu_time_does_not_fall_when_a_worker_leaves() -> None:
 def test_a_tree_that_has_lost_a_member_is_looked_at_again_at_once() -> None:
     with forking(workers=1) as server:
         neighbours = Neighbours(recent=0, settled=600)
-        source = ServiceProcess(target="chat", host="127.0.0.1", port=server.port, neighbours=neighbours)
+        search = Search("127.0.0.1", server.port, neighbours)
+        source = ServiceProcess(target="chat", search=search, neighbours=neighbours)
         processes(source)
         first = server.order("leave")
         until(lambda: gone(first))
@@ -364,17 +367,19 @@ def test_a_hundred_services_share_one_look_at_the_machine() -> None:
     with forking(workers=1) as server:
         neighbours = Neighbours(recent=600, settled=600)
         sources = [
-            ServiceProcess(target=str(number), host="127.0.0.1", port=server.port, neighbours=neighbours)
+            ServiceProcess(
+                target=str(number), search=Search("127.0.0.1", server.port, neighbours), neighbours=neighbours
+            )
             for number in range(100)
         ]
         first = processes(sources[0])
-        looks = (neighbours.sockets(), neighbours.children(changed=True))
+        looks = (neighbours.sockets(), neighbours.everyone(changed=True))
 
         others = {processes(source) for source in sources[1:]}
 
         assert (first, others) == (2, {2})
         assert neighbours.sockets() is looks[0]
-        assert neighbours.children(changed=True) is looks[1]
+        assert neighbours.everyone(changed=True) is looks[1]
 
 
 def test_a_sum_with_an_unknown_part_is_unknown() -> None:

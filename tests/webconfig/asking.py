@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.web import Limits, Response, Server, bind, plain
+from exporter.connection import Limits
+from exporter.web import Response, Server, bind, plain
 from exporter.webconfig import Guard
 
 LONG = bytes(3_000_000)

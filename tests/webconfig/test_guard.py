@@ -10,6 +10,7 @@ import bcrypt
 import pytest
 
 from exporter.webconfig import Guard, WrongWebConfig
+from tests.daemon import Page, started
 from tests.webconfig.asking import ask, basic, serving, trusting, written
 from tests.webconfig.certificates import HASH, PASSWORD, Papers, papers
 
@@ -226,3 +227,28 @@ def test_a_right_password_is_not_hashed_again_after_a_rotation(tmp_path: Path) -
 def test_a_wrong_file_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(WrongWebConfig, match=r"cert_file .*server\.pem is not readable"):
         Guard(written(tmp_path, SECURE))
+
+
+def sound(page: Page) -> float | None:
+    """Whether the file was valid when it was read last, as the page tells it."""
+    return page.value("model_sidecar_web_config_last_reload_successful")
+
+
+def test_the_page_tells_that_the_file_is_broken_until_it_is_mended(tmp_path: Path) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text(FRAMES)
+    with started(
+        tmp_path, {"gpu": {"enabled": False}, "host": {"enabled": False}}, f"--web.config.file={file}"
+    ) as daemon:
+        first = sound(daemon.scrape())
+        replaced(file, "basic_auth_users: {alice: plain}")
+        broken = sound(daemon.until(lambda page: sound(page) == 0))
+        replaced(file, FRAMES)
+        mended = sound(daemon.until(lambda page: sound(page) == 1))
+
+    assert (first, broken, mended) == (1, 0, 1)
+
+
+def test_without_such_a_file_nothing_is_told_of_it(tmp_path: Path) -> None:
+    with started(tmp_path, {"gpu": {"enabled": False}, "host": {"enabled": False}}) as daemon:
+        assert sound(daemon.scrape()) is None
