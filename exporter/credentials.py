@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from exporter.keys import key_in
 from exporter.reading import Unreadable
 from exporter.response import SECRETS, origin
 from exporter.threads import Thread
@@ -17,28 +18,9 @@ log = logging.getLogger(__name__)
 
 RECENT = 1.0  # Seconds for which a file is taken to hold what it held.
 PATIENCE = 1.0  # Seconds after which a request goes out with the key as it was, since the file's system hangs.
-LONGEST = 64 * 2**10
 LEAST = 8  # Characters of a secret; what is shorter stands in an answer by chance.
 
 Stamp = tuple[int, int, int, int]
-
-
-def sendable(text: str) -> str:
-    """A text that can stand in a header; raises ValueError, saying what was expected, where it cannot."""
-    if not (text and text.isascii() and text.isprintable()):
-        raise ValueError("one line of printable ASCII")
-    return text
-
-
-def key_in(file: Path) -> str:
-    """The key that a file holds; raises ValueError, saying what was expected, where it holds none."""
-    try:
-        with file.open(encoding="utf-8") as opened:
-            return sendable(opened.read(LONGEST).strip())
-    except UnicodeDecodeError as error:
-        raise ValueError("a file of text") from error
-    except OSError as error:
-        raise ValueError(f"a file that can be read ({error.strerror})") from error
 
 
 class Key:

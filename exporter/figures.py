@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import chain
-from typing import TypeVar
+from typing import Literal, TypeVar
+
+Publish = Literal["none", "gauges", "all"]
+"""Which of a service's own figures are published: none, those that go up and down, or all."""
 
 
 class Figure(StrEnum):

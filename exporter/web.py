@@ -7,7 +7,6 @@ import logging
 import re
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from functools import partial
@@ -19,26 +18,14 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 from uvicorn.server import ServerState
 
 from exporter.connection import LIMITS, OTHER, Connection, Limits
+from exporter.listening import BACKLOG
 from exporter.reading import Reading
 
 log = logging.getLogger(__name__)
 
-ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
-ADVICE: Mapping[int | None, str] = {
-    errno.EADDRINUSE: "the port is taken; stop the program that listens there (ss -ltnp names it) or choose another",
-    errno.EADDRNOTAVAIL: "this machine has no such address; choose one it has, or leave it out to listen on all",
-    errno.EACCES: "this port needs privilege; choose one above 1023",
-    errno.EAFNOSUPPORT: "this machine has no IPv6; choose an IPv4 address",
-    socket.EAI_NONAME: "the name is not known here; choose an address, or leave it out to listen on all",
-}
 NOUGHT = re.compile(r"\s*q\s*=\s*0(\.0{0,3})?\s*")
 # Of what may run out, asyncio tells each time that a connection could not be accepted for want of it.
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-BACKLOG = 1024
-
-
-class Unbound(Exception):  # noqa: N818  it reads as the sentence it raises
-    """An address cannot be listened on; the message names it as it was typed, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,39 +118,11 @@ def accepts_gzip(request: Request) -> bool:
     return weight is not None and not NOUGHT.fullmatch(weight)
 
 
-def bind(addresses: Sequence[str]) -> list[socket.socket]:
-    """A listening socket for each address, `host:port`, or `:port` for all of this machine; every one or none.
-
-    Raises Unbound.
-    """
-    with ExitStack() as opened:
-        sockets = [opened.enter_context(_bound(address)) for address in addresses]
-        opened.pop_all()
-    return sockets
-
-
-def _bound(address: str) -> socket.socket:
-    parts = ADDRESS.fullmatch(address)
-    if parts is None or int(parts["port"]) not in range(65536):
-        raise Unbound(f"cannot listen on {address!r}: write :10068 to listen on all addresses, or 127.0.0.1:10068")
-    try:
-        return _listening(parts["ipv6"] or parts["host"], int(parts["port"]))
-    except OSError as error:
-        raise Unbound(f"cannot listen on {address!r}: {ADVICE.get(error.errno, error.strerror)}") from error
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    if host in ("", "::") and socket.has_dualstack_ipv6():
-        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, _, _, _, where = min(found, key=lambda each: each[0] is not socket.AF_INET)
-    return socket.create_server(where, family=family, backlog=BACKLOG)
-
-
 class Server:
     """Answers on listening sockets by a table of routes, which are brief and wait for nothing but in a Post.
 
-    `requests` counts answers by path and status; it is replaced, never changed, so any thread may read it.
+    `requests` counts answers by path and status. It and `routes` are replaced, never changed, so that any thread may
+    read the one and replace the other.
     """
 
     def __init__(
@@ -175,7 +134,7 @@ class Server:
         limits: Limits = LIMITS,
     ) -> None:
         self.requests: Mapping[tuple[str, str], int] = {(path, "200"): 0 for path in routes}
-        self._routes = routes
+        self.routes = routes
         self._sockets = sockets
         self._guard = guard
         self._limits = limits
@@ -266,7 +225,7 @@ class Server:
         await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
     async def _response(self, request: Request) -> Response:
-        route = self._routes.get(request.path)
+        route = self.routes.get(request.path)
         if route is None:
             return plain(404, "not found")
         allowed = ("POST",) if isinstance(route, Post) else ("GET", "HEAD")
@@ -284,7 +243,7 @@ class Server:
         return plain(503, "the server stops") if acting.cancelled() else acting.result()
 
     def _count(self, path: str, status: int) -> None:
-        key = (path if path in self._routes else OTHER, str(status))
+        key = (path if path in self.routes else OTHER, str(status))
         self.requests = {**self.requests, key: self.requests.get(key, 0) + 1}
 
 

@@ -17,10 +17,13 @@ import pytest
 
 import exporter
 from exporter import __version__
-from exporter.app import CATALOG, watches, watches_of
+from exporter.commands.line import COMMANDS as TYPED
 from exporter.lookup import Neighbours
+from exporter.machine import watches
 from exporter.nvml import Nvml
+from exporter.program import COMMANDS
 from exporter.reading import Reading
+from exporter.services import CATALOG, watches_of
 from exporter.settings import Settings, load
 from exporter.site import Site, health_of, process_of, prompt_of
 from exporter.sources.health import Certificate, Health
@@ -345,3 +348,7 @@ def test_a_process_that_is_not_to_be_looked_for_says_so() -> None:
     process = of(Process, read(process_of(here).read()))
 
     assert [lookup for lookup, is_so in process.lookup.items() if is_so] == ["off"]
+
+
+def test_every_command_that_is_named_can_be_typed() -> None:
+    assert set(TYPED) == set(COMMANDS)

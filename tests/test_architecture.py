@@ -11,7 +11,19 @@ ROOT = Path(__file__).parent.parent / "exporter"
 
 # From the ground up; a module imports only from lower floors, and a package stands for the modules in it.
 FLOORS = (
-    ("reading", "paths", "pids", "sockets", "supervisor", "log", "figures", "cgroups", "connection"),
+    (
+        "reading",
+        "paths",
+        "pids",
+        "sockets",
+        "supervisor",
+        "log",
+        "figures",
+        "keys",
+        "listening",
+        "cgroups",
+        "connection",
+    ),
     ("wire", "threads", "nvml", "web", "normal", "proofs", "units"),
     ("clock", "gpus", "pace", "renewal", "residency", "response", "thoughts", "vocabularies", "webconfig"),
     ("credentials", "exchange", "forms", "lookup", "ask"),
@@ -21,11 +33,13 @@ FLOORS = (
     ("protocols.__init__", "boards", "engines", "lifecycle", "routes", "verdict"),
     ("placement", "settings"),
     ("assessor", "discovery", "reload", "site"),
-    ("fleet",),
+    ("fleet", "machine"),
+    ("services",),
     ("app",),
+    ("program",),
     ("commands",),
-    ("__main__",),
     ("entry",),
+    ("__main__",),
 )
 
 DOORS = {
@@ -51,14 +65,17 @@ DOORS = {
     "re2": {"checks.pattern"},
     "referencing": {"checks.schema"},
     "uvicorn": {"connection", "web"},
-    "uvloop": {"__main__"},
+    "uvloop": {"commands.line", "program"},
     "yaml": {"commands", "settings", "webconfig.document"},
 }
 
 # Where a dependency is loaded late, since few need it and all would pay for it.
 LATE = {
     ("commands.healthcheck", "yaml"),
-    ("entry", "exporter.__main__.main"),
+    ("app", "exporter.services.CATALOG"),
+    ("app", "exporter.services.Services"),
+    ("entry", "exporter.commands.line.COMMANDS"),
+    ("entry", "exporter.program"),
     ("entry", "exporter.commands.healthcheck.healthcheck"),
     ("paths", "jsonpath"),
     ("webconfig.guard", "exporter.webconfig.secured.Secured"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exporter.app import CATALOG
+from exporter.services import CATALOG
 
 RULES = Path(__file__).parent.parent / "deploy" / "prometheus"
 CASES = Path(__file__).parent / "deploy"

@@ -12,10 +12,10 @@ from threading import enumerate as threads
 
 import pytest
 
-from exporter.app import watches_of
 from exporter.assessor import Assessor, Surroundings
 from exporter.fleet import Fleet, Life
 from exporter.lookup import Neighbours
+from exporter.services import watches_of
 from exporter.settings import Settings, Target, load
 from exporter.site import Site, objectives_of, rules_of
 from exporter.verdict.standing import State

@@ -19,11 +19,11 @@ import pytest
 import yaml
 
 from exporter import app
+from exporter.listening import bind
 from exporter.nvml import Nvml
 from exporter.nvml.lease import Lease
 from exporter.reload import Asked
 from exporter.settings import load
-from exporter.web import bind
 from tests.daemon import PATIENCE, Page, begun, ended
 from tests.nvml.driver import Driver, require_compiler
 from tests.services.openai import CHAT, ROLE, WORDS, models

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from exporter.app import CATALOG
 from exporter.commands.reference import filled
+from exporter.services import CATALOG
 
 README = Path(__file__).parent.parent / "README.md"
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.credentials import key_in
+from exporter.keys import key_in
 from exporter.lookup import Neighbours
 from exporter.settings import WrongSettings, load
 from exporter.site import Site, prompt_of

@@ -14,8 +14,9 @@ from threading import Event
 
 import pytest
 
+from exporter.listening import bind
 from exporter.supervisor import Supervisor
-from exporter.web import Request, Response, Server, bind, plain
+from exporter.web import Request, Response, Server, plain
 from tests.daemon import PATIENCE, begun, started
 from tests.nvml.driver import Driver, require_compiler
 

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from exporter.engines import ENGINES
-from exporter.figures import Figure, Proof
+from exporter.figures import Figure, Proof, Publish
 from exporter.reading import declarations
-from exporter.sources.server import Progress, Publish, Server, Whereabouts
+from exporter.sources.server import Progress, Server, Whereabouts
 from exporter.vocabularies import VOCABULARIES
 from tests.services import pages
 from tests.services.recorded import recorded

@@ -16,7 +16,8 @@ from threading import Event
 import pytest
 
 from exporter.connection import Limits
-from exporter.web import Post, Request, Response, Route, Server, Unbound, bind, compressed, plain
+from exporter.listening import Unbound, bind
+from exporter.web import Post, Request, Response, Route, Server, compressed, plain
 
 METRICS = b"up 1\n" * 1000
 LONG = bytes(60_000)
@@ -457,7 +458,8 @@ def test_a_client_that_resets_in_the_middle_of_its_answer_leaves_no_word_in_the_
 
 STUCK = """
 import asyncio, time
-from exporter.web import Server, bind, plain
+from exporter.listening import bind
+from exporter.web import Server, plain
 
 async def stuck():
     sockets = bind(["127.0.0.1:0"])

@@ -238,14 +238,15 @@ class Direct(Stream):
             if (level, kind) == (socket.SOL_SOCKET, SCM_TIMESTAMPNS) and not was_set:
                 seconds, nanoseconds = TIMESPEC.unpack_from(content)
                 arrived = now - (wall - seconds - nanoseconds * 1e-9)
-                # Between what came before it and now, or else the clock was set while the packet lay here.
+                # Between what came before it and now, or else the clock was set while the packet lay here, or was read
+                # at another moment than the day's.
                 if self._latest <= arrived <= now:
                     return arrived, Method.KERNEL
         return now, Method.USER
 
     @property
     def _latest(self) -> float:
-        return self._arrived[-1][0] if self._arrived else max(self.stamp, self.connected)
+        return self._arrived[-1][0] if self._arrived else max(self.stamp, self.connected, self.written)
 
     def _pause(self) -> None:
         self._loop.remove_reader(self._socket)

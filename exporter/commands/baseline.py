@@ -12,13 +12,13 @@ from pathlib import Path
 import yaml
 
 from exporter import engines
-from exporter.app import sites
 from exporter.ask import Attempt
 from exporter.checks.canary import Trust
 from exporter.checks.vectors import Vector, similarity
 from exporter.commands.check import as_set
 from exporter.protocols import PROTOCOLS
 from exporter.questions import Question, asked
+from exporter.services import sites
 from exporter.settings import Settings, Target
 from exporter.site import Site, limits, questions
 from exporter.wire import Recognition

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import yaml
 
-from exporter.app import sites, watches_of
 from exporter.assessor import Assessor, Surroundings
 from exporter.reading import Reading
+from exporter.services import sites, watches_of
 from exporter.settings import Settings, Target
 from exporter.site import Site, rules_of
 from exporter.sources.health import Health

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from exporter import engines
-from exporter.app import CATALOG
 from exporter.commands import dcgm, environment
+from exporter.services import CATALOG
 from exporter.settings import reference as settings
 from exporter.verdict.standing import State
 from exporter.verdict.words import MEANINGS, TRIES

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, WithJsonSchema
 
-from exporter.web import ADDRESS
+from exporter.listening import ADDRESS
 
 PORTS = {"http": 80, "https": 443}
 EACH_ADDRESS = "dns+"

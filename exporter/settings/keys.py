@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from exporter.credentials import key_in, sendable
+from exporter.keys import key_in, sendable
 from exporter.settings.environment import API_KEY, NESTED
 from exporter.settings.kinds import LoadedKey
 from exporter.settings.mistakes import NOT_SHOWN, Mistake, WrongSettings

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from exporter.credentials import sendable
+from exporter.keys import sendable
 from exporter.paths import Path as JsonPath
 
 T = TypeVar("T")

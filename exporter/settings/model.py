@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from exporter.figures import Publish
 from exporter.settings.addresses import ListenAddress, ServiceUrl, Url, default_name, is_localhost, socket_in
 from exporter.settings.checks import Checks, PatternText
 from exporter.settings.gpus import GpuName, Gpus
@@ -39,7 +40,6 @@ from exporter.settings.kinds import (
 from exporter.settings.objectives import Objectives
 from exporter.settings.prompt import Prompt
 from exporter.settings.sections import Contradiction, Section, overlaid, refuse, setting
-from exporter.sources.server import Publish
 
 Engine = Literal[
     "vllm",

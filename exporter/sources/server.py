@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from itertools import chain
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 import httpx
 
 from exporter.clock import Flight
-from exporter.figures import Figure, Form, Place, Proof, Vocabulary, Way
+from exporter.figures import Figure, Form, Place, Proof, Publish, Vocabulary, Way
 from exporter.forms import awake, samples
 from exporter.normal import SERIES_LIMIT, START, Figures, Owner, Sample, Value
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Note, Reading
@@ -24,7 +24,6 @@ from exporter.wire import FAULTS, failed
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Publish = Literal["none", "gauges", "all"]
 
 SILENCE = 10.0  # Seconds after which a service that was reached is silent, though it may yet answer.
 PATIENCE = 30.0

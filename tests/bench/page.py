@@ -13,10 +13,11 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app import CATALOG
 from exporter.exposition import Exposition
+from exporter.listening import bind
 from exporter.routes import routes
-from exporter.web import Server, bind
+from exporter.services import CATALOG
+from exporter.web import Server
 from tests.bench.peers import node_exporter
 from tests.bench.program import Program, Scraper, free_port, running
 from tests.bench.readings import OPENMETRICS, PLAIN, looks, samples_of, told

@@ -7,10 +7,10 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from exporter.app import CATALOG
 from exporter.exposition import Exposition
 from exporter.nvml import Nvml
 from exporter.reading import Counter, Gauge, Reading, declarations
+from exporter.services import CATALOG
 from exporter.sources.gpu import Gpus, Options
 from tests.nvml.bench import loaded
 

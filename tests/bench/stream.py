@@ -21,11 +21,12 @@ from statistics import median, quantiles
 import httpx
 import uvloop
 
-from exporter.app import CATALOG
 from exporter.clock import Flight
+from exporter.listening import bind
 from exporter.protocols.openai import chat
 from exporter.routes import routes
-from exporter.web import Server, bind
+from exporter.services import CATALOG
+from exporter.web import Server
 from exporter.wire import Prompt
 from tests.bench.program import Scraper, free_port
 from tests.bench.readings import looks, told

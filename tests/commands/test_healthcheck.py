@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from exporter.commands.healthcheck import DEFAULT, VARIABLE, healthcheck
+from exporter.listening import bind
 from exporter.settings.environment import variables
 from exporter.settings.model import Web
-from exporter.web import Server, bind, plain
+from exporter.web import Server, plain
 from exporter.webconfig import Guard
 from tests.daemon import PATIENCE, ROOT, Daemon, begun, ended
 from tests.services.scripted import Stage, reply

@@ -9,7 +9,7 @@ from typing import Any
 import promql_parser
 import yaml
 
-from exporter.app import CATALOG
+from exporter.services import CATALOG
 
 PROMETHEUS = Path(__file__).parent.parent.parent / "deploy" / "prometheus"
 

@@ -81,7 +81,7 @@ def test_it_is_set_up_as_its_recipe_says(image: Image) -> None:
 
 COMPILED = """
 import os, sys
-import exporter.__main__, exporter.webconfig.secured, PIL.Image, jsonpath, jsonschema, re2
+import exporter.commands.line, exporter.webconfig.secured, PIL.Image, jsonpath, jsonschema, re2
 files = [each.__cached__ for each in sys.modules.values() if getattr(each, "__cached__", None)]
 print(*[file for file in files if not os.path.exists(file)])
 print(len(files))

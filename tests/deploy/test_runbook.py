@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.app import CATALOG
+from exporter.services import CATALOG
 from tests.daemon import ROOT
 from tests.deploy import names
 

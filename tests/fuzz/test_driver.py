@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app import CATALOG
 from exporter.exposition import Exposition
+from exporter.services import CATALOG
 from exporter.watch import Collection
 from tests.nvml.boards import words
 from tests.nvml.driver import DRIVER, Driver, Readings, looking, of, require_compiler

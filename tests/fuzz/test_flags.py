@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.__main__ import COMMANDS, WRONG, main
+from exporter.entry import main
+from exporter.program import COMMANDS, WRONG
 
 FLAGS = ["--config.file", "--name", "--web.listen-address", "--web.config.file", "--web.enable-lifecycle"]
 FLAGS += ["--log.level", "--log.format", "--version", "--help", "--prompts", "--json", "--write", "--scenario", "--"]

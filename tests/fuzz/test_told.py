@@ -17,11 +17,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from exporter.app import CATALOG
 from exporter.exposition import Exposition
 from exporter.log import FORMS
 from exporter.page import page
 from exporter.reading import Counter, Distribution, Label, Note, Reading, declarations
+from exporter.services import CATALOG
 
 ACCEPTS: Mapping[str, Callable[[str], Iterable[Metric]]] = {
     "text/plain": plain,

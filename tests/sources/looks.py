@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 
 from exporter.exposition import Catalog, Exposition
-from exporter.figures import Proof
+from exporter.figures import Proof, Publish
 from exporter.reading import Reading
-from exporter.sources.server import Progress, Publish, Server, ServerMetrics, Whereabouts
+from exporter.sources.server import Progress, Server, ServerMetrics, Whereabouts
 from tests.services.client import client
 from tests.services.scripted import Answer, Service, Stage, in_turn, reply
 

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter import forms
-from exporter.figures import Form
+from exporter.figures import Form, Publish
 from exporter.forms import LINE_LIMIT, SAMPLES_LIMIT
 from exporter.normal import SERIES_LIMIT, Figures
 from exporter.reading import Reading
 from exporter.sources import server
-from exporter.sources.server import RESTING, Progress, Publish, ServerMetrics, Whereabouts
+from exporter.sources.server import RESTING, Progress, ServerMetrics, Whereabouts
 from exporter.vocabularies import VOCABULARIES
 from exporter.wire import Failed
 from tests.services import pages

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.connection import Limits
-from exporter.web import Response, Server, bind, plain
+from exporter.listening import bind
+from exporter.web import Response, Server, plain
 from exporter.webconfig import Guard
 
 LONG = bytes(3_000_000)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from exporter.app import CATALOG
 from exporter.exposition import Entry
+from exporter.services import CATALOG
 
 CATALOGUED: Mapping[str, Entry] = {entry.name: entry for entry in CATALOG.reference()}
 LABELS: Collection[str] = {label for entry in CATALOGUED.values() for label in entry.labels}

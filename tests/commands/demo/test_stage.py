@@ -17,10 +17,10 @@ from exporter.commands.demo import stage
 from exporter.commands.demo.engine import Manner
 from exporter.commands.demo.gpu import MODELS, SimulatedDriver
 from exporter.commands.demo.scenarios import SCENARIOS, TOUR
+from exporter.listening import bind
 from exporter.nvml.lease import Lease
 from exporter.reload import Asked
 from exporter.settings import load
-from exporter.web import bind
 from tests.daemon import PATIENCE, Daemon, Page, begun, ended, started
 
 QUICK = {
