@@ -150,7 +150,8 @@ async def reads(response: httpx.Response) -> AsyncGenerator[bytes, None]:
 def _spare(held: int) -> None:
     """Return where there is memory for what a body comes to; raises Unreadable where there is none."""
     left = cgroups.room()
-    if left is not None and left < held + RESERVE:
+    # Once more, since what is whole is handed on in one piece.
+    if left is not None and left < 2 * held + RESERVE:
         raise Unreadable(Reason.ERROR, f"no memory is left here for an answer of more than {held} bytes")
 
 

@@ -198,6 +198,7 @@ def test_a_thousand_idle_clients_and_ten_that_do_not_read_keep_no_scrape_out(tmp
     chat = {"prompt": {"protocol": "openai-chat"}, "gpu": {"enabled": False}, "host": {"enabled": False}}
     targets = [{"name": f"service-{n}", "url": f"http://127.0.0.1:{stage.closed_port()}"} for n in range(40)]
     with started(tmp_path, {"targets": targets, **chat}) as daemon, ExitStack() as crowd:
+        daemon.until(lambda page: page.value("model_sidecar_targets") == len(targets))
         place = ("127.0.0.1", httpx.URL(daemon.url).port)
         for _ in range(1000):
             crowd.enter_context(socket.create_connection(place, timeout=PATIENCE))

@@ -1,5 +1,6 @@
 """What is handed to users: a wheel and a source distribution, built, installed and run."""
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -32,8 +33,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both, and under `again` the wheel that the source distribution makes."""
     folder = tmp_path_factory.mktemp("built")
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", folder)
-    with tarfile.open(folder / SOURCES) as archive:
-        archive.extractall(folder / "unpacked", filter="data")
+    shutil.unpack_archive(folder / SOURCES, folder / "unpacked")
     inside = folder / "unpacked" / SOURCES.removesuffix(".tar.gz")
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder / "again", folder=inside)
     return folder

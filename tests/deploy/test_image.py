@@ -26,11 +26,14 @@ EXACT = re.compile(r"python:3\.\d+\.\d+-slim-[a-z]+")
 PINNED_IMAGE = re.compile(r"[a-z0-9./_-]+:(?!latest\b)[\w.-]*\d[\w.-]*(?:@sha256:[0-9a-f]{64})?")
 
 
+UNTRACKED = {"__pycache__", "node_modules"}
+
+
 def texts(*endings: str) -> Iterator[tuple[str, str]]:
     """The files of the project that an operator reads or an engine takes, by their names."""
     files = [ROOT / "Dockerfile", ROOT / "README.md", *sorted(DEPLOY.rglob("*"))]
     for file in files:
-        if file.is_file() and (not endings or file.suffix in endings) and "node_modules" not in file.parts:
+        if file.is_file() and (not endings or file.suffix in endings) and not UNTRACKED & set(file.parts):
             yield str(file.relative_to(ROOT)), file.read_text()
 
 
