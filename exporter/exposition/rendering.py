@@ -137,7 +137,7 @@ class _Single:
             self._told_of = pairs, shapes
             each = zip(pairs, shapes, strict=True)
             self._template = "".join(self._places(labels, shape) for labels, shape in each if shape is not False)
-        told = self._figures(value for value in values if value is not None)
+        told = self._figures([value for value in values if value is not None])
         # Below a million Python writes a number as Go does, only faster.
         return self._template % tuple([float(it) if -MILLION < it < MILLION else _large(it) for it in told])
 
@@ -147,7 +147,7 @@ class _Single:
     def _places(self, labels: Pairs, _shape: Any) -> str:  # noqa: ANN401  as the shapes have it
         return _place(self._column.sample, labels)
 
-    def _figures(self, values: Iterator[Any]) -> Iterable[float]:
+    def _figures(self, values: Sequence[Any]) -> Iterable[float]:
         return values
 
 
@@ -164,7 +164,7 @@ class _ByKey(_Single):
         for name, value in zip(self._column.by, (key,) if isinstance(key, str) else key, strict=True):
             yield name, _escaped(value)
 
-    def _figures(self, values: Iterator[Mapping[Any, float]]) -> Iterable[float]:
+    def _figures(self, values: Sequence[Mapping[Any, float]]) -> Iterable[float]:
         return chain.from_iterable(value.values() for value in values)
 
 
@@ -179,7 +179,7 @@ class _Buckets(_Single):
         buckets = [_place(f"{name}_bucket", sorted([*labels, ("le", edge)])) for edge in edges]
         return "".join([*buckets, _place(f"{name}_count", labels), _place(f"{name}_sum", labels)])
 
-    def _figures(self, values: Iterator[Distribution]) -> Iterable[float]:
+    def _figures(self, values: Sequence[Distribution]) -> Iterable[float]:
         for value in values:
             below = [*accumulate(value.counts)]
             yield from (*below, below[-1], value.sum)
@@ -198,7 +198,7 @@ def _number(value: float) -> str:
     return repr(float(value)) if -MILLION < value < MILLION else _large(value)
 
 
-@lru_cache(maxsize=4096)  # Sizes, limits and moments, of which most are the same the next time.
+@lru_cache(maxsize=1024)  # Sizes, limits and moments, of which most are the same the next time.
 def _large(value: float) -> str:
     told: str = floatToGoString(float(value))  # type: ignore[no-untyped-call]  # prometheus_client leaves it so
     return told

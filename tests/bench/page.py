@@ -1,5 +1,6 @@
 """What a page costs: a sample of it beside prometheus_client's encoder, and a scrape beside node_exporter."""
 
+import gc
 import statistics
 import sys
 import tempfile
@@ -40,7 +41,9 @@ def a_sample(rounds: int) -> Mapping[str, tuple[float, float]]:
     """Seconds of CPU for a sample by its format: ours, and prometheus_client's of the same families."""
     with tempfile.TemporaryDirectory() as folder:
         readings = told(Path(folder) / "gpus", 2000)
-    exposition = Exposition(CATALOG, partial(next, looks(readings)))
+    moving = looks(readings)
+    look = [next(moving)]
+    exposition = Exposition(CATALOG, lambda: look[0])
     families = list(text_string_to_metric_families(exposition.page(PLAIN)[0].decode()))
     cost = {}
     for name, accept in FORMATS.items():
@@ -48,6 +51,7 @@ def a_sample(rounds: int) -> Mapping[str, tuple[float, float]]:
         samples = samples_of(exposition.page(accept)[0])
         ours, theirs = [], []
         for _ in range(rounds):
+            look[0] = next(moving)
             ours.append(_cpu(lambda: exposition.page(accept)))  # noqa: B023  called at once
             theirs.append(_cpu(lambda: encode(_Families(families))))  # noqa: B023  called at once
         cost[name] = statistics.median(ours) / samples, statistics.median(theirs) / samples
@@ -95,7 +99,9 @@ def _cpu(act: Callable[[], object]) -> float:
 def _serve(how: str, port: int, samples: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         readings = told(Path(folder) / "gpus", samples)
-    look = partial(next, looks(readings)) if how == "fresh" else lambda: readings
+    gc.freeze()  # As the program does.
+    moving = looks(readings)
+    look = partial(next, moving) if how == "fresh" else lambda: readings
     Server(routes(CATALOG, look, {}), bind([f"127.0.0.1:{port}"])).start()
     while True:
         time.sleep(60)

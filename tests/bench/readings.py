@@ -31,8 +31,8 @@ def told(folder: Path, samples: int) -> Sequence[Reading]:
 
 def looks(readings: Sequence[Reading]) -> Iterator[Sequence[Reading]]:
     """The same readings over and over, each time as if they had been read again and every measure had moved on."""
-    # More than the encoder remembers of any number, and made before anything is measured.
-    return cycle([[_moved(reading, by=look) for reading in readings] for look in range(64)])
+    # Read before anything is measured, and together more numbers than the encoder remembers.
+    return cycle([[_moved(reading, by=look) for reading in readings] for look in range(16)])
 
 
 def _other(reading: Any, number: int) -> Reading:  # noqa: ANN401  a Reading, of which replace knows no field
@@ -53,7 +53,7 @@ def _more(value: object, by: int) -> object:
         case int():
             return value + by
         case float():
-            return value * (1 + by / 1000)
+            return round(value * (1 + by / 1000), 3)  # NVML tells thousandths
         case Mapping():
             return {key: _more(each, by) for key, each in value.items()}
         case _:
