@@ -86,6 +86,7 @@ def test_an_exporter_that_no_longer_answers_is_not_healthy(tmp_path: Path, capsy
     with begun(tmp_path, QUIET) as frozen:
         address = frozen.url.removeprefix("http://")
         frozen.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, frozen.process.pid, os.WSTOPPED | os.WNOWAIT)
 
         status = healthcheck([f"--web.listen-address={address}"], {})
 
