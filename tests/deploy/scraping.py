@@ -39,6 +39,7 @@ class _Group(TypedDict):
 class _Answer(TypedDict, total=False):
     result: list[_Series]
     groups: list[_Group]
+    activeAlertmanagers: list[Mapping[str, str]]
 
 
 class Told(NamedTuple):
@@ -73,6 +74,10 @@ class Prometheus:
         """The names of all that it has now, but for what it says of scrapes and alerts."""
         told = self.told('count by (__name__) ({__name__!="", __name__!~"scrape_.*|ALERTS.*|up"})')
         return frozenset(labels["__name__"] for labels, _ in told)
+
+    def tells(self) -> Sequence[str]:
+        """The Alertmanagers that it has found."""
+        return [each["url"] for each in self._asked("alertmanagers")["activeAlertmanagers"]]
 
     def firing(self, alert: str, **labels: str) -> str:
         """The query for whether an alert fires now."""
@@ -134,12 +139,20 @@ def scraping(
         **more,
     }
     folder.mkdir()
-    file, log = folder / "prometheus.yml", folder / "log"
+    file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(config))
+    with running(program, folder, file) as prometheus:
+        yield prometheus
+
+
+@contextmanager
+def running(program: str, folder: Path, config: Path) -> Iterator[Prometheus]:
+    """A Prometheus with that configuration, ready; what it stores and logs is in the folder."""
+    log = folder / "prometheus.log"
     address = f"127.0.0.1:{free_port()}"
     command = [
         program,
-        f"--config.file={file}",
+        f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'stored'}",
         f"--web.listen-address={address}",
     ]

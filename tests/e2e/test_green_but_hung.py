@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Daemon, Page, started
-from tests.deploy import alertmanager, mail, prometheus
+from tests.deploy import alertmanager, mail, scraping, shipped
 from tests.deploy.alertmanager import AS_SHIPPED
 from tests.deploy.mail import Mail, Mailbox
-from tests.deploy.prometheus import Prometheus
+from tests.deploy.scraping import Prometheus
 from tests.e2e import models
 from tests.e2e.models import Model
 from tests.e2e.programs import MISSING, Programs, found
@@ -48,7 +48,7 @@ QUICK = Course(
     goal=120.0,
     patience=180.0,
 )
-AS_DELIVERED = Course(settings={}, pace=AS_SHIPPED, kept=prometheus.KEPT, goal=300.0, patience=900.0)
+AS_DELIVERED = Course(settings={}, pace=AS_SHIPPED, kept=shipped.KEPT, goal=300.0, patience=900.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +67,8 @@ class Watch:
 
     def connected(self) -> bool:
         """Whether Prometheus scrapes the exporter, and knows whom to tell."""
-        return self.prometheus.values(f'model_state{{target="{NAME}", state="ok"}}') == [1] and bool(
-            self.prometheus.tells()
-        )
+        standing = self.prometheus.told(f'model_state{{target="{NAME}", state="ok"}}')
+        return [value for _, value in standing] == [1] and bool(self.prometheus.tells())
 
     def mailed(self, status: str, patience: float) -> Mail | None:
         """The mail that the model is green but hung, or is so no more."""
@@ -95,10 +94,10 @@ def watched(programs: Programs, folder: Path, course: Course, *, hook: str) -> I
         mailbox = stack.enter_context(mail.serving(folder))
         telling = alertmanager.addressed(folder, mailbox, hook=hook, pace=course.pace)
         teller = stack.enter_context(alertmanager.running(folder, telling, mailbox, command=programs.alertmanager))
-        asking = prometheus.addressed(
+        asking = shipped.addressed(
             folder, exporter=_host(exporter.url), alertmanager=_host(teller.url), kept=course.kept
         )
-        asker = stack.enter_context(prometheus.running(folder, asking, command=programs.prometheus))
+        asker = stack.enter_context(scraping.running(programs.prometheus, folder, asking))
         watch = Watch(model=model, exporter=exporter, prometheus=asker, mailbox=mailbox)
         _until(lambda: watch.well(exporter.scrape()) and watch.connected())
         yield watch
