@@ -3,10 +3,9 @@
 import asyncio
 import math
 import os
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from functools import cache, partial
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 
@@ -30,12 +29,13 @@ from exporter.placement import Place, Word
 from exporter.protocols import PROTOCOLS
 from exporter.questions import Question, Questions
 from exporter.response import origin
-from exporter.settings import Case, Target, Tls
+from exporter.settings import Case, Target
 from exporter.settings import Checks as CheckSettings
 from exporter.settings import Process as ProcessSettings
 from exporter.settings import Prompt as PromptSettings
 from exporter.settings.addresses import socket_in
 from exporter.sources import health, process, prompt, server
+from exporter.trust import Trust, trust
 from exporter.units import Unit
 from exporter.verdict.standing import Rules
 from exporter.wire import Prompt, Recognition
@@ -68,7 +68,7 @@ class Site:
         self.url = target.url if (local := socket_in(target.url)) is None else HERE
         self.headers = {name: value.get_secret_value() for name, value in target.headers.items()}
         self.client = httpx.AsyncClient(
-            transport=Transport(_tls(target), server_name=target.tls.server_name, at=self._addresses(), local=local),
+            transport=Transport(_trust(target), server_name=target.tls.server_name, at=self._addresses(), local=local),
             base_url=self.url,
             headers=HEADERS,
             auth=Credentials(httpx.URL(self.url), _key(target), self.headers.values()),
@@ -143,19 +143,11 @@ def _key(target: Target) -> Key | None:
     return None if loaded is None else Key(loaded.secret.get_secret_value(), file=loaded.file, target=target.name)
 
 
-def _tls(target: Target) -> ssl.SSLContext | None:
+def _trust(target: Target) -> Trust | None:
     addresses = (target.url, target.health.url or "", target.server.url or "")
-    return _context(target.tls) if any(address.startswith("https:") for address in addresses) else None
-
-
-@cache
-def _context(tls: Tls) -> ssl.SSLContext:
-    # One for all targets with the same settings, since it costs 38 ms and the memory of every certificate.
-    context = ssl.create_default_context(cafile=tls.ca_file)
-    if tls.insecure_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    if not any(address.startswith("https:") for address in addresses):
+        return None
+    return trust(target.tls.ca_file, insecure=target.tls.insecure_skip_verify)
 
 
 def health_of(site: Site) -> health.HealthEndpoint:

@@ -3,17 +3,19 @@
 import asyncio
 import importlib
 import inspect
+import os
 import pkgutil
 import socket
 import ssl
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import pytest
+import trustme
 
 import exporter
 from exporter import __version__
@@ -29,6 +31,7 @@ from exporter.site import Site, health_of, process_of, prompt_of
 from exporter.sources.health import Certificate, Health
 from exporter.sources.process import Process
 from exporter.sources.prompt import Answers, Service
+from exporter.trust import trust
 from exporter.watch import Collection, Watch
 from exporter.wire import Failure
 from tests.services.openai import CHAT, GOOD, models
@@ -215,6 +218,100 @@ def test_a_certificate_that_is_known_is_accepted_and_its_end_is_told(
 
     assert of(Health, readings).up is True
     assert of(Certificate, readings).expiry_timestamp_seconds == ssl.cert_time_to_seconds("Jan  1 00:00:00 2120 GMT")
+
+
+@pytest.fixture
+def renewed(stage: Stage, tmp_path: Path) -> tuple[Scripted, Path]:
+    """A service whose certificate a new authority has issued, and the file that still holds the old one's."""
+    authority = trustme.CA()
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(ours)
+    authority.cert_pem.write_to_path(tmp_path / "new.pem")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    return stage.serve({"GET /health": reply("ok")}, tls=ours), tmp_path / "ca.pem"
+
+
+def ups_around(change: Callable[[], object], here: Site, *, until: bool) -> tuple[bool | None, bool | None]:
+    """Whether it was up before a change, and after one that has had its time, or once it is as expected."""
+
+    async def up() -> bool | None:
+        return of(Health, [said async for said in health_of(here).read()][-1]).up
+
+    async def ups() -> tuple[bool | None, bool | None]:
+        before = await up()
+        change()
+        for _ in range(100 if until != before else 15):
+            await asyncio.sleep(0.1)
+            if (after := await up()) is until and until != before:
+                break
+        return before, after
+
+    return asyncio.run(ups())
+
+
+@pytest.mark.parametrize("way", ["rewritten", "replaced"])
+def test_an_authority_whose_file_changes_is_believed_from_the_next_connection_on(
+    way: str, renewed: tuple[Scripted, Path]
+) -> None:
+    service, file = renewed
+    here = site({"url": service.url, "tls": {"ca_file": str(file)}})
+    new = file.with_name("new.pem")
+
+    def change() -> None:
+        file.write_bytes(new.read_bytes()) if way == "rewritten" else new.rename(file)
+
+    assert ups_around(change, here, until=True) == (False, True)
+
+
+def test_an_authority_that_is_no_longer_in_the_file_is_believed_no_more(renewed: tuple[Scripted, Path]) -> None:
+    service, file = renewed
+    new = file.with_name("new.pem")
+    here = site({"url": service.url, "tls": {"ca_file": str(new)}})
+
+    assert ups_around(lambda: file.rename(new), here, until=False) == (True, False)
+
+
+def gone(file: Path) -> None:
+    file.unlink()
+
+
+def emptied(file: Path) -> None:
+    file.write_text("")
+
+
+def garbled(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:200])
+
+
+def hanging(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)  # Who opens it waits until somebody writes.
+
+
+@pytest.mark.parametrize("change", [gone, emptied, garbled, hanging])
+def test_a_file_without_certificates_leaves_those_it_held_and_that_is_said_once(
+    change: Callable[[Path], None], renewed: tuple[Scripted, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    service, file = renewed
+    new = file.with_name("new.pem")
+    here = site({"url": service.url, "tls": {"ca_file": str(new)}})
+
+    ups = ups_around(lambda: change(new), here, until=True)
+
+    assert ups == (True, True)
+    told = [record.getMessage().partition(",")[0] for record in caplog.records]
+    assert told == ["tls.ca_file is no longer of use"]
+
+
+def test_services_with_the_same_authority_share_what_is_made_of_its_file(renewed: tuple[Scripted, Path]) -> None:
+    _, file = renewed
+
+    async def contexts() -> list[ssl.SSLContext]:
+        return [await trust(str(file), insecure=False)() for _ in range(2)]
+
+    one, other = asyncio.run(contexts())
+
+    assert one is other
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])

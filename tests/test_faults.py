@@ -1,10 +1,12 @@
 """What a machine may do to the program: what is lost is named, the rest goes on, and a signal still ends it."""
 
+import json
 import os
 import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -112,6 +114,39 @@ def test_a_file_system_that_hangs_is_left_out_by_its_name_and_the_rest_goes_on(
     assert ended
 
 
+def beside_one_that_hangs(folder: Path) -> list[str]:
+    """A command whose program finds a file system there that never answers; it is gone once the program is."""
+    command = ["unshare", "--mount", sys.executable, str(HERE / "hung.py"), str(folder)]
+    if subprocess.run([*command, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here with FUSE, which is to hang")
+    return command
+
+
+def test_a_file_system_that_never_answers_holds_up_neither_the_rest_nor_the_end(tmp_path: Path, stage: Stage) -> None:
+    hung = tmp_path / "hung"
+    hung.mkdir()
+    settings = watching(good(stage), paths=[hung, Path("/")])
+    with begun(tmp_path, settings, within=beside_one_that_hangs(hung)) as daemon:
+        daemon.until(lambda page: bool(page.samples("host_disk_total_bytes", path="/")))
+        page = more(daemon, answered, by=2)
+        log = daemon.log
+        stuck = threads_asking_fuse(daemon)
+        ended = ends_soon(daemon)
+
+    assert stuck == 1
+    assert {it.labels["path"] for it in page.samples("host_disk_total_bytes")} == {"/"}
+    assert page.value("model_sidecar_collection_up", source="host") == 1
+    assert page.value("model_probe_up", target="service-0") == 1
+    assert [f"path={hung}" in line for line in log.splitlines() if "file system" in line] == [True]
+    assert ended
+
+
+def threads_asking_fuse(daemon: Daemon) -> int:
+    """How many of its threads wait in the kernel for a file system to answer."""
+    tasks = Path(f"/proc/{daemon.process.pid}/task").iterdir()
+    return sum("fuse" in (task / "stack").read_text() for task in tasks)
+
+
 @needs_a_compiler
 @pytest.mark.parametrize("seconds", [86400 * 400, -86400 * 400], ids=["forward", "back"])
 def test_a_clock_that_is_set_changes_the_stamps_and_nothing_else(
@@ -185,6 +220,96 @@ def test_a_disk_that_is_full_takes_the_log_and_nothing_else(tmp_path: Path, stag
     assert page.value("model_probe_up", target="service-0") == 1
     assert set(failed) == {"refused"}
     assert ended
+
+
+# The folder becomes a file system of 128 kB with what was in it, and the log goes there too.
+SMALL = """
+folder=$1 settings=$(cat "$1/config.yml"); shift
+mount -t tmpfs -o size=128k tmpfs "$folder"
+printf %s "$settings" >"$folder/config.yml"
+exec "$@" >>"$folder/log" 2>&1
+"""
+
+
+@contextmanager
+def on_a_small_disk(folder: Path, *services: Service) -> Iterator[tuple[Daemon, Path]]:
+    """The program whose settings and log are on a disk with little room, and that folder as the program sees it."""
+    mounted = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", str(folder)]
+    if subprocess.run(mounted, check=False, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here, which is to be full")
+    within = ["unshare", "--mount", "sh", "-ec", SMALL, "sh", str(folder)]
+    with begun(folder, watching(*services), within=within) as daemon:
+        yield daemon, Path(f"/proc/{daemon.process.pid}/root{folder}")
+
+
+@contextmanager
+def filled(disk: Path) -> Iterator[None]:
+    """No byte more has room on this disk meanwhile."""
+    with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    # What is left of the log's last page is room too.
+    with (disk / "log").open("ab", buffering=0) as log, suppress(OSError):
+        while True:
+            log.write(b"\n")
+    yield
+    (disk / "filler").unlink()
+
+
+RELOADS = "model_sidecar_config_last_reload_successful"
+READ_AT = "model_sidecar_config_last_reload_success_timestamp_seconds"
+
+
+def test_a_log_on_a_disk_that_is_full_goes_on_once_there_is_room(tmp_path: Path, stage: Stage) -> None:
+    with on_a_small_disk(tmp_path, good(stage)) as (daemon, disk):
+        with filled(disk):
+            daemon.process.send_signal(signal.SIGHUP)
+            during = more(daemon, answered, by=2)
+            lost = (disk / "log").read_text()
+        read = during.value(READ_AT) or 0
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.until(lambda page: (page.value(READ_AT) or 0) > read)
+        told = (disk / "log").read_text().removeprefix(lost)
+        ended = ends_soon(daemon)
+
+    assert during.value("model_probe_up", target="service-0") == 1
+    assert "the settings were read anew" not in lost
+    assert told.count("the settings were read anew") == 1
+    assert "Logging error" not in told
+    assert ended
+
+
+def test_settings_that_a_full_disk_has_cut_short_are_refused_and_those_before_stay(
+    tmp_path: Path, stage: Stage
+) -> None:
+    kept, added = good(stage), good(stage)
+    # In one piece, so that wherever it is cut the rest is no settings.
+    new = json.dumps({**watching(kept, added), "targets": [*padded(kept, added)]})
+    with on_a_small_disk(tmp_path, kept) as (daemon, disk):
+        with filled(disk), suppress(OSError):
+            (disk / "config.yml").write_text(new)
+        cut = (disk / "config.yml").stat().st_size
+        daemon.process.send_signal(signal.SIGHUP)
+        refused = daemon.until(lambda page: page.value(RELOADS) == 0)
+        after = more(daemon, answered, by=2)
+        log = (disk / "log").read_text()
+        (disk / "config.yml").write_text(new)
+        daemon.process.send_signal(signal.SIGHUP)
+        taken = daemon.until(lambda page: page.value("model_sidecar_targets") == 2)
+        ended = ends_soon(daemon)
+
+    assert 0 < cut < len(new)
+    assert (refused.value(RELOADS), after.value("model_sidecar_targets")) == (0, 1)
+    assert after.value("model_probe_up", target="service-0") == 1
+    assert "the settings stay as they were" in log
+    assert (taken.value(RELOADS), taken.value("model_sidecar_targets")) == (1, 2)
+    assert ended
+
+
+def padded(*services: Service) -> Iterator[dict[str, object]]:
+    """Services whose settings are longer than a page of memory."""
+    for number, each in enumerate(services):
+        yield {"name": f"service-{number}", "url": each.url, "model": "tiny", "headers": {"X-Long": "x" * 6000}}
 
 
 def looks(page: Page) -> dict[str, float]:

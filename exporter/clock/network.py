@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
@@ -106,20 +106,24 @@ def _taken(calling: socket.socket, path: str) -> bool:
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """A fresh connection for every request over this network, so that each one's phases can be told."""
+    """A fresh connection for every request over this network, so that each one's phases can be told.
+
+    `tls` is asked anew for each that is encrypted.
+    """
 
     def __init__(
         self,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], Awaitable[ssl.SSLContext]] | None = None,
         *,
         server_name: str | None = None,
         at: Mapping[str, str] | None = None,
         local: str | None = None,
     ) -> None:
         self._named = {} if server_name is None else {"sni_hostname": server_name}
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls, max_keepalive_connections=0, network_backend=Network(at or {}, local)
-        )
+        self._tls = tls
+        self._network = Network(at or {}, local)
+        self._context: ssl.SSLContext | None = None
+        self._pool = self._pooled(None)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The response, its body still on the network."""
@@ -131,8 +135,18 @@ class Transport(httpx.AsyncBaseTransport):
             content=request.stream,
             extensions={**request.extensions, **self._named},
         )
-        got = await self._pool.handle_async_request(sent)
+        pool = await self._pool_now(encrypted=url.scheme == "https")
+        got = await pool.handle_async_request(sent)
         return httpx.Response(got.status, headers=got.headers, stream=_Body(got), extensions=got.extensions)
+
+    async def _pool_now(self, *, encrypted: bool) -> httpcore.AsyncConnectionPool:
+        if encrypted and self._tls is not None and (context := await self._tls()) is not self._context:
+            # What is under way keeps the pool in which it began.
+            self._context, self._pool = context, self._pooled(context)
+        return self._pool
+
+    def _pooled(self, tls: ssl.SSLContext | None) -> httpcore.AsyncConnectionPool:
+        return httpcore.AsyncConnectionPool(ssl_context=tls, max_keepalive_connections=0, network_backend=self._network)
 
     async def aclose(self) -> None:
         """Close what is still open."""

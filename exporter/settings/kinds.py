@@ -2,7 +2,6 @@
 
 import json
 import re
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -25,6 +24,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from exporter.keys import sendable
 from exporter.paths import Path as JsonPath
+from exporter.trust import judging_by
 
 T = TypeVar("T")
 
@@ -284,12 +284,7 @@ Resolved = Annotated[str | None, BeforeValidator(_resolved)]
 
 
 def _certificates(file: str) -> str:
-    try:
-        ssl.create_default_context(cafile=file)
-    except ssl.SSLError as error:
-        raise ValueError("a file of PEM certificates") from error
-    except OSError as error:
-        raise ValueError(f"a file that can be read ({error.strerror})") from error
+    judging_by(Path(file))
     return file
 
 

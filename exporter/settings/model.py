@@ -165,7 +165,8 @@ class Tls(Section):
     """How the service proves who it is."""
 
     ca_file: OrNone[CaFile] = setting(
-        "none", "PEM certificates that the service's is checked against; none takes the system's."
+        "none",
+        "PEM certificates that the service's is checked against, read anew when the file changes; none takes the system's.",
     )
     insecure_skip_verify: Switch = setting(default=False, description="Whether any certificate is taken.")
     server_name: OrNone[Text] = setting("none", "The name on the certificate, where it is not the url's host.")
