@@ -166,7 +166,7 @@ class Tls(Section):
 
     ca_file: OrNone[CaFile] = setting(
         "none",
-        "PEM certificates that the service's is checked against, read anew when the file changes; none takes the system's.",
+        "PEM certificates that the service's is checked against, read anew when they change; none takes the system's.",
     )
     insecure_skip_verify: Switch = setting(default=False, description="Whether any certificate is taken.")
     server_name: OrNone[Text] = setting("none", "The name on the certificate, where it is not the url's host.")
