@@ -80,8 +80,8 @@ def _gpus(many: int, seconds: float) -> Point:
 
 def _instances(many: int, seconds: float) -> Point:
     with tempfile.TemporaryDirectory() as folder:
-        made = driver(Path(folder) / "driver", board="h100-mig" if many else "h100")
-        made.script({f"gpu.*.mig.{slot}.ids": f"{slot + 1}:0" for slot in range(many // 8)})
+        slots = {f"gpu.*.mig.{slot}.ids": f"{slot + 1}:0" for slot in range(many // 8)}
+        made = driver(Path(folder) / "driver", board="h100-mig" if many else "h100", said=slots)
         return _watched(watching([], polls=5), seconds, many=many, gpus=made)
 
 

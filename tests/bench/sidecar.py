@@ -12,13 +12,14 @@ from tests.nvml.driver import Driver
 
 ROOT = Path(__file__).parents[2]
 GPUS = 8
+NOTHING: Mapping[str, object] = {}
 
 
-def driver(folder: Path, *, gpus: int = GPUS, board: str = "h100") -> Driver:
-    """A driver of so many GPUs."""
+def driver(folder: Path, *, gpus: int = GPUS, board: str = "h100", said: Mapping[str, object] = NOTHING) -> Driver:
+    """A driver of so many GPUs, which says that and nothing else for good: to look for news costs a fake driver CPU."""
     folder.mkdir(parents=True)
     made = Driver(folder, board=board)
-    made.script({"gpus": gpus})
+    made.script({"gpus": gpus, **said, "script.still": 1})
     return made
 
 

@@ -40,6 +40,7 @@ enum {
 
 /* Reads the script again if it was replaced; whatever was said before is then no longer there. */
 void follow_script(void);
+bool stands_still(void);
 /* What the script says under a key; NULL where it says nothing. */
 char *said(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same of a GPU or an instance of one: its own word goes before the one for every GPU. */

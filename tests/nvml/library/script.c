@@ -105,6 +105,8 @@ static struct script read_script(const char *path, const struct script *before) 
   return script;
 }
 
+bool stands_still(void) { return current.still; }
+
 void follow_script(void) {
   if (current.still) return;
   const char *path = getenv("NVML_SCRIPT");
