@@ -262,6 +262,7 @@ READ_AT = "model_sidecar_config_last_reload_success_timestamp_seconds"
 
 def test_a_log_on_a_disk_that_is_full_goes_on_once_there_is_room(tmp_path: Path, stage: Stage) -> None:
     with on_a_small_disk(tmp_path, good(stage)) as (daemon, disk):
+        more(daemon, answered, by=1)
         with filled(disk):
             daemon.process.send_signal(signal.SIGHUP)
             during = more(daemon, answered, by=2)

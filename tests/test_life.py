@@ -309,6 +309,7 @@ def test_it_listens_no_more_before_it_lets_go_of_what_is_under_way(stage: Stage)
 
 def test_it_ends_without_a_word_of_what_was_under_way(tmp_path: Path) -> None:
     with begun(tmp_path, None, "demo") as daemon:
+        until(lambda: "is watched at" in daemon.log)
         model = daemon.log.partition("is watched at http://127.0.0.1:")[2].partition('"')[0]
         with socket.create_connection(("127.0.0.1", int(model))):
             until(lambda: daemon.scrape().value("model_probe_attempts_total", target="demo") == 1)
