@@ -106,7 +106,8 @@ def test_a_driver_that_was_upgraded_and_loaded_anew_costs_one_look(driver: Drive
         driver.script({"driver.generation": 2, "driver.version": "590.48.01"})
         missed, after = look(), look()
 
-    assert failed(missed) == {"error": 1}
+    # None where it was the thread that waits for Xids that met the other driver first.
+    assert failed(missed) in ({}, {"error": 1})
     assert not of(Gpu, missed)
     assert of(GpuDriver, after)[0].driver == "590.48.01"
     assert len(of(Gpu, after)) == 1
