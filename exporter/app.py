@@ -159,11 +159,12 @@ async def run(
 async def _seen_once(gpus: Watch | None) -> None:
     if gpus is None:
         return
-    seen = asyncio.Event()
+    seen, then = asyncio.Event(), gpus.then
     gpus.then = lambda: seen.set() if gpus.collection.up is not None else None
     with suppress(TimeoutError):
         async with asyncio.timeout(FIRST_LOOK):
             await seen.wait()
+    gpus.then = then
 
 
 def _greet(settings: Settings, sockets: Sequence[socket.socket], scheme: str) -> None:

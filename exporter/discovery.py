@@ -11,6 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from exporter.followed import Stamp, stamp_of
 from exporter.reading import Unreadable
 from exporter.settings import Settings, Target, WrongSettings
 from exporter.settings.addresses import EACH_ADDRESS
@@ -22,8 +23,6 @@ log = logging.getLogger(__name__)
 FILES_EVERY = 3.0  # Seconds between two looks at the files of targets.
 NAMES_EVERY = 30.0  # Seconds between two questions for a name's addresses.
 PATIENCE = 10.0  # Seconds in which a name server answers, or a file's directory.
-
-Stamp = tuple[int, int, int, int]
 
 
 Resolve = Callable[[str], tuple[str, ...]]
@@ -226,8 +225,7 @@ def _matching(pattern: Path, known: Iterable[Path]) -> Sequence[Path]:
 
 
 def _read(path: Path, settings: Settings, before: Listed) -> Listed:
-    status = path.stat()  # before it is read, so that what is written meanwhile is read the next time
-    stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    stamp = stamp_of(path.stat())  # before it is read, so that what is written meanwhile is read the next time
     if before.stamp == stamp and before.settings is settings:
         return before
     try:

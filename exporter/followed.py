@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -84,6 +85,11 @@ def stamped(file: Path) -> Stamp:
         status = file.stat()
     except OSError as error:
         raise ValueError(f"a file that can be read ({error.strerror})") from error
+    return stamp_of(status)
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What changes with a file, of what the system says of it."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ import httpx
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 45.0  # Seconds; a guard against waiting for ever, never what is tested.
@@ -130,7 +131,7 @@ def begun(
     within: Sequence[str] = (),
 ) -> Iterator[Daemon]:
     """The program with this configuration, ready; how it ends is what is tested."""
-    port = _free_port()
+    port = free_port()
     command = [*within, *_typed(*arguments), f"--web.listen-address=127.0.0.1:{port}"]
     if config is not None:
         file = folder / "config.yml"
@@ -183,8 +184,3 @@ def _clean(environment: Mapping[str, str] | None) -> dict[str, str]:
     """The environment of these tests without what would set the program up."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MODEL_SIDECAR_")}
     return {**kept, **(environment or {})}
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

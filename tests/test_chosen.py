@@ -20,8 +20,9 @@ from exporter.sources.process import ServiceProcess
 from exporter.units import Unit
 from tests.cgroups import a_unit
 from tests.daemon import started
+from tests.ports import free_port
 from tests.services.forking import ForkingServer, forking
-from tests.services.loading import free_port, loading
+from tests.services.loading import loading
 from tests.sources.test_process import process, processes
 
 

@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from tests.daemon import PATIENCE, ROOT, Daemon, Page, ended, started
+from tests.ports import free_port
 from tests.services.engines.table import SERVERS, Real
-from tests.services.pythons import MISSING, PYTHONS, free_port, python_with
+from tests.services.pythons import MISSING, PYTHONS, python_with
 
 if not PYTHONS:
     pytest.skip(MISSING, allow_module_level=True)

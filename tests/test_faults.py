@@ -275,7 +275,8 @@ def test_a_log_on_a_disk_that_is_full_goes_on_once_there_is_room(tmp_path: Path,
 
     assert during.value("model_probe_up", target="service-0") == 1
     assert "the settings were read anew" not in lost
-    assert "the settings were read anew" in told  # once more, where what was not written then was not lost
+    # Once more, where what could not be written then was kept.
+    assert told.count("the settings were read anew") in {1, 2}
     assert "Logging error" not in told
     assert ended
 

@@ -5,8 +5,9 @@ from contextlib import ExitStack
 import pytest
 
 from tests.daemon import Page, started
+from tests.ports import free_port
 from tests.services.guided import configured, in_readme, running
-from tests.services.pythons import MISSING, PYTHONS, free_port, python_with
+from tests.services.pythons import MISSING, PYTHONS, python_with
 
 if not PYTHONS:
     pytest.skip(MISSING, allow_module_level=True)

@@ -14,8 +14,9 @@ from exporter.lookup import Lookup, Neighbours, Recent, Search
 from exporter.pids import Pid, children, stat, tree, unit
 from exporter.reading import Reason, Unreadable
 from tests.cgroups import a_unit
+from tests.ports import free_port
 from tests.services.forking import forking, until
-from tests.services.loading import LoadingServer, free_port, loading
+from tests.services.loading import LoadingServer, loading
 
 ROOT = Path(__file__).parent.parent
 LOOK = """

@@ -19,10 +19,11 @@ from exporter import __version__
 from tests.bench import beside, fleet, page, stream, stuck
 from tests.bench.beside import OURS, Minute
 from tests.bench.curves import Curve, curves
-from tests.bench.plot import plot
 from tests.bench.table import Row, table
+from tests.plot import plot
 
 MILLI, MICRO = 1e3, 1e6
+WIDTH = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +194,7 @@ def main() -> None:
         document = {"machine": on, "rows": [{**asdict(row), "verdict": row.verdict} for row in rows]}
         given.json.write_text(json.dumps({**document, "curves": [asdict(curve) for curve in grown]}, indent=2))
     if given.plot and grown:
-        given.plot.write_text(plot(grown))
+        given.plot.write_text(plot([curve.panels() for curve in grown], WIDTH))
 
 
 def _say(on: Mapping[str, str], rows: Sequence[Row], grown: Sequence[Curve]) -> None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.peers import Peer, blackbox_exporter, node_exporter, nvitop_exporter
-from tests.bench.program import Program, Scraper, free_port, running
+from tests.bench.program import Program, Scraper, running
 from tests.bench.readings import samples_of
 from tests.bench.service import speaking
 from tests.bench.sidecar import driver, environment, watched, watching
+from tests.ports import free_port
 
 OURS = "model-sidecar"
 SCRAPE = 5.0

@@ -13,6 +13,7 @@ from tests.bench.program import Scraper
 from tests.bench.service import speaking
 from tests.bench.sidecar import driver, watched, watching
 from tests.nvml.driver import Driver
+from tests.plot import Panel
 
 SCRAPE = 5.0
 SETTLE = 4.0
@@ -45,6 +46,18 @@ class Curve:
     def rss_slope(self) -> float:
         """KiB for each one more."""
         return linear_regression([each.many for each in self.points], [each.rss * 1024 for each in self.points]).slope
+
+    def panels(self) -> Sequence[Panel]:
+        """Its CPU and its memory, to be shown side by side."""
+        return [
+            _panel(f"{self.unit} by {self.of}", [(each.many, each.cpu) for each in self.points]),
+            _panel(f"MiB by {self.of}", [(each.many, each.rss) for each in self.points]),
+        ]
+
+
+def _panel(title: str, points: Sequence[tuple[float, float]]) -> Panel:
+    far, most = max(x for x, _ in points) or 1, max(y for _, y in points) or 1.0
+    return Panel(title=f"{title}: to {most:.3g} at {far:g}", points=points, far=far, most=most, dotted=True)
 
 
 def curves(seconds: float, *, most: int) -> Sequence[Curve]:

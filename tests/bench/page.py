@@ -20,9 +20,10 @@ from exporter.routes import routes
 from exporter.services import CATALOG
 from exporter.web import Server
 from tests.bench.peers import node_exporter
-from tests.bench.program import Program, Scraper, free_port, running
+from tests.bench.program import Program, Scraper, running
 from tests.bench.readings import OPENMETRICS, PLAIN, looks, samples_of, told
 from tests.bench.sidecar import environment
+from tests.ports import free_port
 
 SAMPLES = 720
 FORMATS = {"text": PLAIN, "OpenMetrics": OPENMETRICS}

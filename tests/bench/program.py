@@ -137,9 +137,3 @@ def _serves(port: int, says: bytes) -> bool:
     with suppress(OSError, Refused), closing(Scraper(port, plain=True)) as scrape:
         return says in scrape()
     return False
-
-
-def free_port() -> int:
-    """A port at which nobody listens now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench.program import free_port, running
+from tests.bench.program import running
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 FIRST, GAP, TOKENS = 0.02, 0.005, 32

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from tests.bench.program import Program, free_port, running
+from tests.bench.program import Program, running
 from tests.nvml.driver import Driver
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 GPUS = 8

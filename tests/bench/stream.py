@@ -28,9 +28,10 @@ from exporter.routes import routes
 from exporter.services import CATALOG
 from exporter.web import Server
 from exporter.wire import Prompt
-from tests.bench.program import Scraper, free_port
+from tests.bench.program import Scraper
 from tests.bench.readings import looks, told
 from tests.bench.service import ROOT, speaking
+from tests.ports import free_port
 from tests.services.client import client
 
 SAMPLES = 2000

@@ -15,6 +15,7 @@ import httpx
 
 from tests.daemon import PATIENCE, ROOT
 from tests.deploy.mail import PASSWORD, Mailbox
+from tests.deploy.scraping import ready
 
 SHIPPED = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 NAMES = ("alertmanager", "prometheus-alertmanager")
@@ -118,7 +119,7 @@ def running(folder: Path, config: Path, mailbox: Mailbox, *, command: str) -> It
         trusting = {**os.environ, "SSL_CERT_FILE": str(mailbox.authority)}
         process = subprocess.Popen(typed, env=trusting, stdout=written, stderr=written)
     try:
-        ready(f"{alertmanager.url}/-/ready", process, log)
+        ready(process, f"{alertmanager.url}/-/ready", log)
         yield alertmanager
     finally:
         process.terminate()
@@ -132,17 +133,3 @@ def _at_home(command: Path) -> list[str]:
         return [str(command)]
     within = 'mount --bind "$0" /usr/share && exec "$@"'
     return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", within, str(share), str(command)]
-
-
-def ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Return once a program says at this address that it is ready."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        assert process.poll() is None, f"it did not start:\n{log.read_text()[-4000:]}"
-        assert time.monotonic() < end, f"it is not ready after {PATIENCE:g} s:\n{log.read_text()[-4000:]}"
-        try:
-            if httpx.get(url, trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)

@@ -15,7 +15,7 @@ import httpx
 import yaml
 
 from tests.daemon import PATIENCE
-from tests.services.pythons import free_port
+from tests.ports import free_port
 
 JOB = "model-sidecar"
 MISSING = "there is no prometheus on PATH, with which the rules are tried on real services"
@@ -171,16 +171,16 @@ def running(program: str, folder: Path, config: Path) -> Iterator[Prometheus]:
 
 
 def ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Wait until a program answers well at this address."""
+    """Return once a program says at this address that it is ready."""
     end = time.monotonic() + PATIENCE
     while not _answers(url):
-        assert process.poll() is None, log.read_text()[-4000:]
-        assert time.monotonic() < end, log.read_text()[-4000:]
+        assert process.poll() is None, f"it did not start:\n{log.read_text()[-4000:]}"
+        assert time.monotonic() < end, f"it is not ready after {PATIENCE:g} s:\n{log.read_text()[-4000:]}"
         time.sleep(0.1)
 
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, trust_env=False).is_success
+        return httpx.get(url, trust_env=False).status_code == 200
     except httpx.TransportError:
         return False

@@ -17,9 +17,9 @@ import yaml
 from tests.daemon import PATIENCE, ROOT, Page, started
 from tests.deploy.scraping import MISSING, hurried, programs, ready, scraping
 from tests.nvml.driver import COMPILER, Driver
+from tests.ports import free_port
 from tests.services.openai import CHAT, GOOD, models
 from tests.services.pages import VLLM
-from tests.services.pythons import free_port
 from tests.services.scripted import Stage, reply
 
 FLEET = ROOT / "deploy" / "fleet"

@@ -16,9 +16,10 @@ from tests.daemon import ROOT, Daemon, started
 from tests.deploy.scraping import MISSING as NO_PROMETHEUS
 from tests.deploy.scraping import Prometheus, hurried, programs, scraping
 from tests.nvml.driver import Driver, require_compiler
+from tests.ports import free_port
 from tests.services.guided import configured, running
 from tests.services.pythons import MISSING as NO_PYTHONS
-from tests.services.pythons import PYTHONS, free_port, python_with
+from tests.services.pythons import PYTHONS, python_with
 
 PROGRAMS = programs()
 if not PROGRAMS:

@@ -18,7 +18,7 @@ import yaml
 
 from tests.daemon import PATIENCE, ROOT, Daemon, begun, started
 from tests.deploy.scraping import MISSING, Prometheus, programs, ready, scraping
-from tests.services.pythons import free_port
+from tests.ports import free_port
 
 PROGRAM = next(iter(programs().values()), "")
 if not PROGRAM:

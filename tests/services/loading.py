@@ -55,13 +55,6 @@ class LoadingServer:
         until(lambda: not self.listens())
 
 
-def free_port() -> int:
-    """A port at which nothing listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 @contextmanager
 def loading(port: int, *words: str, user: int = os.getuid(), unit: Path | None = None) -> Iterator[LoadingServer]:
     """A server that loads; its words are there to tell it from others."""

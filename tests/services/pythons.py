@@ -1,7 +1,6 @@
 """The Pythons that have real model servers, and a place for these to listen."""
 
 import os
-import socket
 import subprocess
 
 import pytest
@@ -19,9 +18,3 @@ def python_with(*packages: str) -> str:
         if subprocess.run([python, "-c", missing], check=False, timeout=PATIENCE).returncode == 0:
             return python
     pytest.skip(f"no Python that SERVERS_PYTHON names, a list with colons, has {', '.join(packages)}")
-
-
-def free_port() -> int:
-    """A port of loopback at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

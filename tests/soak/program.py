@@ -3,7 +3,6 @@
 import http.client
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from tests.daemon import ROOT, Daemon, Page, begun
+from tests.ports import free_port
 
 INSIDE = Path(__file__).parent / "inside"
 TARGETS = 3
@@ -168,7 +168,7 @@ def _sum(page: Page, name: str) -> float:
 def running(folder: Path) -> Iterator[Run]:
     """The program among its services, scraped all the while; it must end well."""
     over, counts = Event(), folder / "counts"
-    services = [Service(_free_port()) for _ in range(TARGETS)]
+    services = [Service(free_port()) for _ in range(TARGETS)]
     targets = [
         {"name": f"chat{number}", "url": f"http://127.0.0.1:{it.port}", "model": "tiny"}
         for number, it in enumerate(services)
@@ -186,8 +186,3 @@ def running(folder: Path) -> Iterator[Run]:
         assert daemon.alive, daemon.log[-4000:]
         over.set()
         assert daemon.stop(signal.SIGTERM) == 0, daemon.log[-4000:]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from statistics import StatisticsError, fmean, linear_regression
 
+from tests.plot import Panel
+from tests.plot import plot as pictured
 from tests.soak.program import Sample
 
 SETTLED = 0.25
@@ -78,28 +79,15 @@ def table(samples: Sequence[Sample]) -> Iterator[str]:
         yield f"{course.name:20} {figures} {course.slope:+9.3f} {course.slope * 30:+9.2f}"
 
 
-WIDTH, HEIGHT, MARGIN = 640, 110, 34
+WIDTH = 640
 
 
 def plot(samples: Sequence[Sample]) -> str:
     """Every figure over the days, one above the other, from 0 to its highest."""
-    panels = [_panel(number, name, samples, figure) for number, (name, figure) in enumerate(FIGURES.items())]
-    height = len(FIGURES) * (HEIGHT + MARGIN) + MARGIN
-    style = "text{font:12px sans-serif}polyline{fill:none;stroke:#1f77b4}line{stroke:#ccc}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH + 2 * MARGIN}" height="{height}">'
-        f"<style>{style}</style>{''.join(panels)}</svg>\n"
-    )
+    return pictured([[_panel(name, samples, figure)] for name, figure in FIGURES.items()], WIDTH)
 
 
-def _panel(number: int, name: str, samples: Sequence[Sample], figure: Callable[[Sample], float]) -> str:
-    top = MARGIN + number * (HEIGHT + MARGIN)
+def _panel(name: str, samples: Sequence[Sample], figure: Callable[[Sample], float]) -> Panel:
     most, long = max(1.0, *map(figure, samples)), max(days(samples[-1]), 1e-9)
-    points = " ".join(
-        f"{MARGIN + WIDTH * days(it) / long:.1f},{top + HEIGHT * (1 - figure(it) / most):.1f}" for it in samples
-    )
-    return (
-        f'<text x="{MARGIN}" y="{top - 6}">{escape(name)}: 0 to {most:.6g}, over {long:.1f} days</text>'
-        f'<line x1="{MARGIN}" x2="{MARGIN + WIDTH}" y1="{top + HEIGHT}" y2="{top + HEIGHT}"/>'
-        f'<polyline points="{points}"/>'
-    )
+    points = [(days(it), figure(it)) for it in samples]
+    return Panel(title=f"{name}: 0 to {most:.6g}, over {long:.1f} days", points=points, far=long, most=most)

@@ -12,8 +12,9 @@ from exporter.lookup import Lookup, Neighbours, Search
 from exporter.reading import Reading, Reason, Unreadable
 from exporter.sockets import Listener
 from exporter.sources.process import Process, ServiceProcess, Tree, any_full, summed
+from tests.ports import free_port
 from tests.services.forking import ForkingServer, forking, until
-from tests.services.loading import free_port, loading
+from tests.services.loading import loading
 
 
 def watching(port: int | None, host: str = "127.0.0.1") -> ServiceProcess:

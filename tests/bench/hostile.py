@@ -1,4 +1,4 @@
-"""What ninety hostile services cost ten healthy ones: `python -m tests.bench_hostile [rounds]`."""
+"""What ninety hostile services cost ten healthy ones: `python -m tests.bench.hostile [rounds]`."""
 
 import sys
 import time
