@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TextIO
 
 OURS = "exporter"
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -21,11 +22,20 @@ def configure(level: str, form: str) -> None:
     What a library says below that would be a line for each request, and may quote what was sent.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
-    lines = logging.StreamHandler(sys.stderr)
+    lines = _Lines(sys.stderr)
     lines.setFormatter(FORMS[form]())
     logging.captureWarnings(capture=True)
     logging.basicConfig(force=True, handlers=[lines], level=max(logging.WARNING, number))
     logging.getLogger(OURS).setLevel(number)
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """Lines that are lost where there is no room for them, such as on a disk that is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging names it
+        # The usual word on it would be written to the same place, a traceback longer than the line itself.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 class Logfmt(logging.Formatter):

@@ -145,9 +145,17 @@ def begun(
     try:
         _ready(daemon)
         yield daemon
+    except Exception as error:
+        # The folder goes with the test, and the log with it, which may say why.
+        error.add_note(f"the program, which {_ended(process)}, wrote at last:\n{daemon.log[-4000:]}")
+        raise
     finally:
         process.kill()
         process.wait()
+
+
+def _ended(process: subprocess.Popen[bytes]) -> str:
+    return "runs" if process.poll() is None else f"ended with {process.returncode}"
 
 
 def ended(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
