@@ -132,15 +132,14 @@ class _Computing:
 
 
 # Before anything else is loaded: where memory runs out, the kernel is to end that process rather than ours, and where
-# there is little time, what stamps the arrival of tokens comes first.
+# there is little time, what stamps the arrival of tokens comes first. A sandbox may refuse either.
 ALONE = f"""
 import os
-os.nice({LESS_URGENT})
-try:
-    with open("/proc/self/oom_score_adj", "w") as score:
-        score.write("1000")
-except OSError:
-    pass
+from contextlib import suppress
+with suppress(OSError):
+    os.nice({LESS_URGENT})
+with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+    score.write("1000")
 from {__name__} import answer
 answer()
 """

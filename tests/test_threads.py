@@ -214,6 +214,33 @@ def test_apart_does_not_wait_for_a_computation_that_died() -> None:
         asyncio.run(asyncio.wait_for(apart(os._exit, 3), timeout=GUARD))
 
 
+# As a filter of system calls has it that a sandbox may bring: whoever asks to be less urgent is refused.
+REFUSED = """
+import asyncio, ctypes, errno, os, platform, struct, sys
+from exporter.threads import apart
+
+SETPRIORITY = {"x86_64": 141, "aarch64": 140}[platform.machine()]
+LOAD, EQUAL, RETURN, ALLOWED, REFUSED = 0x20, 0x15, 0x06, 0x7FFF0000, 0x00050000
+steps = [(LOAD, 0, 0, 0), (EQUAL, 0, 1, SETPRIORITY), (RETURN, 0, 0, REFUSED | errno.EPERM), (RETURN, 0, 0, ALLOWED)]
+filtering = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(steps), ctypes.addressof(filtering)))
+kernel, NO_NEW_PRIVS, SECCOMP, FILTER = ctypes.CDLL(None), 38, 22, 2
+assert kernel.prctl(NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+assert kernel.prctl(SECCOMP, FILTER, ctypes.c_void_p(ctypes.addressof(program))) == 0
+try:
+    os.nice(1)
+except PermissionError:
+    print("refused,", asyncio.run(apart(max, 3, 7)))
+"""
+
+
+def test_apart_computes_where_it_may_not_be_made_less_urgent() -> None:
+    alone = [sys.executable, "-c", REFUSED]
+    ran = subprocess.run(alone, check=False, cwd=ROOT, capture_output=True, text=True, timeout=GUARD)
+
+    assert (ran.stdout, ran.stderr) == ("refused, 7\n", "")
+
+
 def children() -> set[int]:
     """The processes that were started here and run."""
     return {each.pid for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE}
