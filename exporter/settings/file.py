@@ -81,6 +81,8 @@ def _line(node: yaml.Node) -> int:
 def read(path: Path) -> File:
     """The settings that a file holds; raises WrongSettings where it cannot be read at all."""
     text = _text(path)
+    if not text.strip():  # as a disk that is full leaves a file that was to be written
+        raise WrongSettings(Mistake(place=str(path), found="empty", expected="settings, or {} for none"))
     try:
         loader = Loader(text)
         root = loader.get_single_node()

@@ -11,7 +11,7 @@ from exporter.checks.canary import Canary
 from exporter.checks.numbers import Range
 from exporter.settings import Settings, load
 from exporter.settings.kinds import seconds, spelled
-from tests.settings.typed import typed, url
+from tests.settings.typed import told, typed, url
 
 URL = "targets: [{url: 'http://a'}]\n"
 
@@ -570,8 +570,14 @@ def test_a_percentile_is_named_as_it_is_typed(tmp_path: Path, percentile: str) -
     assert typed(tmp_path, f"objectives: {{duration: {{{percentile}: 2s}}}}").objectives.duration == {percentile: 2.0}
 
 
-def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
-    assert typed(tmp_path, "# nothing\n") == Settings()
+@pytest.mark.parametrize("text", ["# nothing\n", "{}"])
+def test_a_file_that_says_nothing_sets_nothing(tmp_path: Path, text: str) -> None:
+    assert typed(tmp_path, text) == Settings()
+
+
+@pytest.mark.parametrize("text", ["", " \n\n"])
+def test_a_file_that_was_emptied_is_refused(tmp_path: Path, text: str) -> None:
+    assert told(tmp_path, text) == ["sidecar.yml is empty, expected settings, or {} for none"]
 
 
 @given(st.floats(min_value=1e-3, max_value=1e8))

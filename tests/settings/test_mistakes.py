@@ -56,7 +56,7 @@ def test_a_file_that_breaks_its_reader_is_told(tmp_path: Path, text: str, line: 
 def test_a_mistake_in_the_environment_is_told_with_its_variable(tmp_path: Path, variables: str, line: str) -> None:
     environ = dict(variable.split("=", 1) for variable in variables.splitlines())
 
-    assert told(tmp_path, "", environ=environ) == [line]
+    assert told(tmp_path, "{}", environ=environ) == [line]
 
 
 ON_THE_COMMAND_LINE: Mapping[str, tuple[Mapping[str, object], str]] = {
