@@ -133,7 +133,7 @@ async def _report(site: Site, settings: Settings) -> Report:
         duration_seconds=answers.last_duration_seconds,
         output_tokens=answers.output_tokens,
         tokens_per_second=answers.tokens_per_second,
-        advice=tuple(_advice(failures, service, assessor.standing.state)),
+        advice=tuple(_advice(failures, assessor.standing.state)) or tuple(_why_not_asked(target, service)),
         configuration=_configuration(target, service),
     )
 
@@ -160,11 +160,16 @@ def _said(last: Outcome | None) -> str | None:
     return None if last is None or last.failed is None else str(last.failed)
 
 
-def _advice(failures: Sequence[Failed], service: Service, state: State) -> Iterator[str]:
+def _advice(failures: Sequence[Failed], state: State) -> Iterator[str]:
     yield from dict.fromkeys(ADVICE[failure.failure] for failure in failures)
     if failures:
         yield TRIES[state]
-    if not service.protocol and not failures:
+
+
+def _why_not_asked(target: Target, service: Service) -> Iterator[str]:
+    if target.prompt.enabled is False:
+        yield "no prompt was sent, since prompt.enabled is false"
+    elif not service.protocol:
         why = f", since {service.evidence}" if service.evidence and service.engine == "unknown" else ""
         yield f"no prompt was sent{why}: set model, or prompt.protocol (for plain with prompt.body and prompt.answer)"
 

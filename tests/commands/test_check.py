@@ -120,6 +120,14 @@ def test_a_service_that_was_not_recognised_is_sent_no_prompt_and_its_owner_told_
     assert "prompt.protocol" in found["try"]
 
 
+def test_whoever_wants_no_prompt_sent_is_told_that_none_was(checked: Checked, stage: Stage) -> None:
+    service = serving(stage)
+
+    _, text = checked({"url": service.url, "prompt": {"enabled": False}})
+
+    assert findings(text)["try"] == "no prompt was sent, since prompt.enabled is false"
+
+
 def test_a_service_that_lists_its_models_only_for_a_key_is_said_to_want_one(checked: Checked, stage: Stage) -> None:
     service = serving(stage, models=reply('{"error": "Unauthorized"}', 401))
 
