@@ -9,6 +9,8 @@ def main() -> int:
     """Run the command that was typed."""
     # What is loaded at the start is no garbage, and to look for some takes a fifth of that time.
     gc.disable()
+    # Pydantic would search all that is installed for plugins; what checks settings is to be ours alone.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     typed = sys.argv[1:]
     # A health check is begun every half minute, and all else takes twenty times as long to load.
     if typed[:1] == ["healthcheck"]:

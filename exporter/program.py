@@ -114,8 +114,9 @@ def run(arguments: Sequence[str]) -> int:
             return True
         return False
 
-    nvml = Nvml(read().gpu.library)
-    return serve(read, nullcontext(), Lease(nvml), Renewal(nvml, possible=loadable))
+    settings = read()
+    nvml = Nvml(settings.gpu.library)
+    return serve(settings, read, nullcontext(), Lease(nvml), Renewal(nvml, possible=loadable))
 
 
 def status(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
@@ -135,21 +136,21 @@ def status(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) ->
 
 
 def serve(
-    read: Callable[[], Settings],
+    settings: Settings,
+    again: Callable[[], Settings],
     beside: AbstractAsyncContextManager[object],
     lease: Lease,
     renewal: Renewal | None = None,
 ) -> int:
-    """Watch and serve by these settings until told to stop, with that beside it."""
+    """Watch and serve by these settings, or by others when told to read again, with that beside it, until it ends."""
     sys.setswitchinterval(TURN)
     gc.set_threshold(*GARBAGE)
-    settings = read()
     log.configure(settings.log.level, settings.log.format)
     guard = guard_of(settings)
     sockets = bind(settings.web.listen_address)
 
     async def life() -> None:
-        asked = Asked(load=read, supervisor=Supervisor(os.environ))
+        asked = Asked(load=again, supervisor=Supervisor(os.environ))
         loop = asyncio.get_running_loop()
 
         def end() -> None:

@@ -1,21 +1,23 @@
 """What a reading declares: one annotated field is one metric."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_type_hints
+
+from exporter.frozen import by_place
 
 Key = str | tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Label:
     """A field that names what is read; an empty label is left out."""
 
     help: str
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Gauge:
     """A field that goes up and down; `by` names the labels of a mapping's keys."""
 
@@ -23,7 +25,7 @@ class Gauge:
     by: Key = ()
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Counter:
     """A field that only grows, named without `_total`; `by` names the labels of a mapping's keys."""
 
@@ -31,14 +33,14 @@ class Counter:
     by: Key = ()
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Histogram:
     """A field that holds a Distribution."""
 
     help: str
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Note:
     """A field for the page, the command line and the verdict; it has no metric."""
 
@@ -83,7 +85,7 @@ def _extras(hint: Any) -> tuple[object, ...]:  # noqa: ANN401  a type hint has n
     return get_args(hint)[1:] if get_origin(hint) is Annotated else ()
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Distribution:
     """How observations spread over a ladder of edges, which are upper bounds in ascending order."""
 

@@ -4,9 +4,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Annotated
 
+from exporter.frozen import frozen
 from exporter.reading import Gauge, Reading, Unreadable
 from exporter.settings import Settings, WrongSettings
 from exporter.settings.sections import Place, dotted
@@ -27,7 +28,7 @@ AT_START: tuple[Place, ...] = (
 """What takes effect when the program starts, and at no other time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Asked:
     """What is asked of the program while it runs, and by whom."""
 
@@ -39,7 +40,7 @@ class Asked:
     """Who is told how it goes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Config(Reading):
     """What came of reading the settings."""
 

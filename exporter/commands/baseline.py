@@ -5,7 +5,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from exporter.ask import Attempt
 from exporter.checks.canary import Trust
 from exporter.checks.vectors import Vector, similarity
 from exporter.commands.check import as_set
+from exporter.frozen import frozen
 from exporter.protocols import PROTOCOLS
 from exporter.questions import Question, asked
 from exporter.services import sites
@@ -34,7 +35,7 @@ CHOSEN = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Spread:
     """How some figures are distributed; a percentile is None where they are too few for it."""
 
@@ -47,7 +48,7 @@ class Spread:
     max: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Baseline:
     """What several prompts told of one service; a figure is None where no good answer has it."""
 

@@ -4,12 +4,13 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import yaml
 
 from exporter.assessor import Assessor, Surroundings
+from exporter.frozen import frozen
 from exporter.reading import Reading
 from exporter.services import sites, watches_of
 from exporter.settings import Settings, Target
@@ -55,7 +56,7 @@ AFTER = ("prompt", "process", "server")
 R = TypeVar("R", bound=Reading)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Report:
     """What was found of one service; what could not be told is None."""
 

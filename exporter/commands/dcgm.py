@@ -1,9 +1,10 @@
 """The names of dcgm-exporter: how each follows from ours, as the recording rules of `deploy/prometheus`."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from textwrap import indent
 
+from exporter.frozen import by_place
 from exporter.gpus.heat import REASONS
 
 MEBIBYTE = 1 << 20
@@ -24,7 +25,7 @@ RENAMED_REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Series:
     """One series of dcgm-exporter, and what it is in our names."""
 

@@ -29,7 +29,7 @@ def run_demo(arguments: Sequence[str]) -> int:
     port, driver = stage.reserved(), SimulatedDriver()
     flags = {**stage.SETTINGS, **flags_of(given), "targets": [stage.target(port, given.name or "demo")]}
     read = partial(load, flags, file=given.file, environ=os.environ)
-    return serve(read, stage.played(given.scenario, port, driver), Lease(driver))
+    return serve(read(), read, stage.played(given.scenario, port, driver), Lease(driver))
 
 
 def _scenario(typed: str) -> str:

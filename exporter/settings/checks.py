@@ -174,9 +174,7 @@ class Checks(Section):
         (), "Numbers of documents, from 0, in the order in which a reranker is to put them, the most relevant first."
     )
     scores: OrNone[Numbers] = setting("none", "Where every score of a reranker lies: a number, or {min: …, max: …}.")
-    image: OrOff[Image] = Field(
-        default_factory=Image, description="What images are to be like, or off, and they are not looked at."
-    )
+    image: OrOff[Image] = setting("on", "What images are to be like, or off, and they are not looked at.")
 
     def but_for(self, own: Self) -> Self:
         """These checks, but for what was typed in others."""

@@ -1,11 +1,11 @@
 """The settings file: YAML, with the line of everything that stands in it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from exporter.frozen import frozen
 from exporter.settings.mistakes import Mistake, WrongSettings, shown
 from exporter.settings.sections import Place, dotted, value_at
 
@@ -22,7 +22,7 @@ class Loader(yaml.SafeLoader):
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class File:
     """What a file says, and on which line."""
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from exporter.frozen import by_place, frozen
 from exporter.keys import sendable
 from exporter.paths import Path as JsonPath
 from exporter.trust import judging_by
@@ -32,7 +33,7 @@ ON_OFF = [True, False, "on", "off", "true", "false"]
 OPEN_WORDS = {"auto": ["auto"], "none": ["none", "null"], "off": ["off", "false"]}
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Word:
     """The word that a person types where a value is left open, which is None in the program."""
 
@@ -67,7 +68,7 @@ OrNone = Annotated[T | None, Word("none")]
 OrOff = Annotated[T | None, Word("off")]
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class OneOrMore:
     """A list, of which one alone may stand without brackets; by environment it is JSON."""
 
@@ -87,7 +88,7 @@ class OneOrMore:
 Listed = Annotated[tuple[T, ...], OneOrMore()]
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Matching:
     """A text that matches a pattern as a whole; editors are told the pattern, and a person what it means."""
 
@@ -251,7 +252,7 @@ def _sendable(secret: SecretStr) -> SecretStr:
 HeaderValue = Annotated[SecretStr, AfterValidator(_sendable)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LoadedKey:
     """A service's key; as good as another that comes from the same place, whatever stands there by now."""
 

@@ -1,12 +1,13 @@
 """Settings out of flags, environment, file and defaults, each before the next; or every mistake in them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from exporter.frozen import frozen
 from exporter.settings.environment import Environment, environment
 from exporter.settings.file import File, read
 from exporter.settings.keys import with_keys
@@ -26,7 +27,7 @@ FLAGS: Mapping[Place, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Flags:
     """What the command line says."""
 

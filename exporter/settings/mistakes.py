@@ -3,9 +3,9 @@
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 
+from exporter.frozen import frozen
 from exporter.settings.later import is_later
 
 LATER = "known, but not in this version"
@@ -13,7 +13,7 @@ NOT_SHOWN = "(not shown)"
 LONGEST = 80
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Mistake:
     """One thing that was typed wrong: `found` is what was typed, or what is the matter with it."""
 

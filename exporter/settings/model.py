@@ -94,7 +94,7 @@ class Health(Section):
     path: Auto[UrlPath] = setting("auto", "The health endpoint's path; auto is its engine's, else /health.")
     every: Duration = setting("15s", "Time between two health checks.")
     timeout: Auto[Duration] = setting("auto", "How long one health check may take; auto is its engine's, else 5s.")
-    expect: Expect = Field(default_factory=Expect, description="What a healthy answer looks like.")
+    expect: Expect = setting({}, "What a healthy answer looks like.")
     values: Listed[JsonPathText] = setting((), "Numbers and booleans of the body to publish, as JSON paths.")
 
 
@@ -196,16 +196,14 @@ class Target(Section):
     headers: Mapping[HeaderName, HeaderValue] = setting(
         {}, "Headers that go with every request; their values are secret."
     )
-    tls: Tls = Field(default_factory=Tls, description="How the service proves who it is.")
-    health: Health = Field(default_factory=Health, description="As at the top level, for this service alone.")
-    prompt: Prompt = Field(default_factory=Prompt, description="As at the top level, for this service alone.")
-    checks: Checks = Field(default_factory=Checks, description="As at the top level, for this service alone.")
-    objectives: Objectives = Field(
-        default_factory=Objectives, description="As at the top level, for this service alone."
-    )
-    server: Server = Field(default_factory=Server, description="As at the top level, for this service alone.")
-    verdict: Verdict = Field(default_factory=Verdict, description="As at the top level, for this service alone.")
-    process: OrOff[Process] = Field(default_factory=Process, description="As at the top level, for this service alone.")
+    tls: Tls = setting({}, "How the service proves who it is.")
+    health: Health = setting({}, "As at the top level, for this service alone.")
+    prompt: Prompt = setting({}, "As at the top level, for this service alone.")
+    checks: Checks = setting({}, "As at the top level, for this service alone.")
+    objectives: Objectives = setting({}, "As at the top level, for this service alone.")
+    server: Server = setting({}, "As at the top level, for this service alone.")
+    verdict: Verdict = setting({}, "As at the top level, for this service alone.")
+    process: OrOff[Process] = setting("on", "As at the top level, for this service alone.")
     gpus: Auto[Listed[GpuName]] = setting(
         "auto", "The service's GPUs, by index or UUID; auto is those on which its processes run."
     )
@@ -296,23 +294,17 @@ class Settings(Section):
     targets_files: Listed[TargetsFile] = setting(
         (), "Files that list more services, in the format of Prometheus's file_sd; they are followed without a reload."
     )
-    health: Health = Field(default_factory=Health, description="The question for health, for every target.")
-    prompt: Prompt = Field(default_factory=Prompt, description="The synthetic prompt, for every target.")
-    checks: Checks = Field(default_factory=Checks, description="What is asked of an answer, for every target.")
-    objectives: Objectives = Field(
-        default_factory=Objectives, description="What is wanted of a service, in figures; for every target."
-    )
-    server: Server = Field(default_factory=Server, description="The engine's own metrics, for every target.")
-    verdict: Verdict = Field(
-        default_factory=Verdict, description="When the state of a service turns, for every target."
-    )
-    process: OrOff[Process] = Field(
-        default_factory=Process, description="How a service's processes are found, or off; for every target."
-    )
-    gpu: Gpu = Field(default_factory=Gpu, description="The GPUs of this machine.")
-    host: Host = Field(default_factory=Host, description="This machine.")
-    web: Web = Field(default_factory=Web, description="Where the metrics are served.")
-    log: Log = Field(default_factory=Log, description="What is told, and how it is written.")
+    health: Health = setting({}, "The question for health, for every target.")
+    prompt: Prompt = setting({}, "The synthetic prompt, for every target.")
+    checks: Checks = setting({}, "What is asked of an answer, for every target.")
+    objectives: Objectives = setting({}, "What is wanted of a service, in figures; for every target.")
+    server: Server = setting({}, "The engine's own metrics, for every target.")
+    verdict: Verdict = setting({}, "When the state of a service turns, for every target.")
+    process: OrOff[Process] = setting("on", "How a service's processes are found, or off; for every target.")
+    gpu: Gpu = setting({}, "The GPUs of this machine.")
+    host: Host = setting({}, "This machine.")
+    web: Web = setting({}, "Where the metrics are served.")
+    log: Log = setting({}, "What is told, and how it is written.")
     keys_of_files: SkipJsonSchema[KeysByVariable] = Field({}, exclude=True)
 
     @model_validator(mode="before")

@@ -1,13 +1,13 @@
 """Where settings come from: layers over one another, and in which of them a wrong setting was typed."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from exporter.frozen import frozen
 from exporter.settings.kinds import Word
 from exporter.settings.mistakes import NOT_SHOWN, Mistake, shown, stranger
 from exporter.settings.model import SHARED, Settings
@@ -53,7 +53,7 @@ class Layer(Protocol):
         """A setting as it was typed, on one line."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Origin:
     """Where a setting was typed: its name there, of which the first parts stand there."""
 

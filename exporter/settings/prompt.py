@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_serializer, model_validator
+from pydantic import BeforeValidator, field_serializer, model_validator
 
 from exporter.settings.checks import Checks
 from exporter.settings.kinds import (
@@ -49,9 +49,7 @@ class Case(Section):
     text: OrNone[Text] = setting("none", "The question.")
     body: OrNone[Json] = setting("none", "As prompt.body, for this prompt alone.")
     answer: OrNone[JsonPathText] = setting("none", "Where the answer stands in the body, a JSON path.")
-    checks: Checks = Field(
-        default_factory=Checks, description="As at the top level, for this prompt alone; what is left out is as there."
-    )
+    checks: Checks = setting({}, "As at the top level, for this prompt alone; what is left out is as there.")
 
     @model_validator(mode="after")
     def _asks(self) -> Self:

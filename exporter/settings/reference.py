@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import yaml
 from pydantic.fields import FieldInfo
 
+from exporter.frozen import frozen
 from exporter.settings.model import SHARED, Settings
 from exporter.settings.sections import Section, is_joined, section_in
 
@@ -14,7 +14,7 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 MASK = "**********"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SettingEntry:
     """One setting: its name from the top, its default as one would type it, and what it is for."""
 
@@ -39,14 +39,8 @@ def _entries(section: type[Section], above: str) -> Iterator[SettingEntry]:
 
 
 def _default(field: FieldInfo) -> str:
-    default = "" if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
-    match default:
-        case str():
-            return default
-        case Section():
-            return "on" if field.metadata else "{}"
-        case _:
-            return json.dumps(default)
+    default = "" if field.is_required() else field.default
+    return default if isinstance(default, str) else json.dumps(default)
 
 
 def schema() -> Mapping[str, object]:

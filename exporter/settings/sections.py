@@ -18,7 +18,8 @@ Contradiction = tuple[Place, str]
 class Section(BaseModel):
     """Settings that stand together; a name that is none of them is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    # A section is built as a part of what it stands in, and by itself only where it is used so.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
     @classmethod
     def settings(cls) -> Mapping[str, FieldInfo]:

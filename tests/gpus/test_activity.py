@@ -9,6 +9,7 @@ import pytest
 from exporter.gpus.activity import Gpu, GpuFastest
 from exporter.gpus.identity import GpuDriver, GpuIdentity
 from exporter.gpus.processes import GpuProcesses
+from exporter.reading import declarations
 from tests.nvml.driver import Driver, of, require_compiler
 
 require_compiler()
@@ -42,7 +43,7 @@ def driver(tmp_path: Path) -> Driver:
 
 def untold(gpu: Gpu) -> set[str]:
     """The names of what a GPU does not tell."""
-    return {name for name in gpu.__slots__ if getattr(gpu, name) in (None, {})}
+    return {name for name in declarations(Gpu) if getattr(gpu, name) in (None, {})}
 
 
 def test_everything_is_told_in_base_units(driver: Driver) -> None:

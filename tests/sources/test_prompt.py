@@ -16,7 +16,7 @@ from exporter.engines import recognised, sight
 from exporter.pace import AUTO_INTERVAL, LONGEST_INTERVAL, Pace
 from exporter.protocols import PROTOCOLS
 from exporter.questions import Question, Questions
-from exporter.reading import Reading
+from exporter.reading import Reading, declarations
 from exporter.sources.prompt import Answers, Look, Lookout, Prompting, Service
 from exporter.watch import Clock, Watch
 from exporter.wire import Failure, Prompt, Recognition, Sight
@@ -183,7 +183,7 @@ def test_nothing_that_was_told_of_a_good_answer_outlives_a_failure(failing: Answ
 
 def last_values(said: Answers) -> set[str]:
     """The fields about the last answer that are told."""
-    return {name for name in Answers.__slots__ if name.startswith("last_") and getattr(said, name) is not None}
+    return {name for name in declarations(Answers) if name.startswith("last_") and getattr(said, name) is not None}
 
 
 def test_a_failure_is_gone_with_the_next_good_answer(stage: Stage) -> None:

@@ -1,16 +1,16 @@
 """What the demo can show: how the model behaves, what befalls the GPUs, and what is to be told of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from exporter.commands.demo.engine import Manner
 from exporter.commands.demo.gpu import MODELS, Trouble
+from exporter.frozen import frozen
 
 TOUR = "tour"
 DEFAULT = "healthy"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Scenario:
     """One thing to be seen."""
 

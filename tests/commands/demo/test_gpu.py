@@ -8,7 +8,7 @@ from exporter.gpus.activity import Gpu
 from exporter.gpus.heat import GpuThrottle
 from exporter.gpus.identity import GpuIdentity
 from exporter.nvml import Respondent
-from exporter.reading import Reading
+from exporter.reading import Reading, declarations
 from exporter.sources.gpu import GpuPresence, Gpus
 from tests.nvml.driver import of
 
@@ -32,7 +32,7 @@ def test_every_gpu_is_named_as_simulated() -> None:
 def test_no_part_of_what_a_gpu_does_is_missing_but_what_such_a_board_lacks() -> None:
     board, _ = of(Gpu, tuple(look(Gpus(SimulatedDriver()))))
 
-    lacking = {name for name in Gpu.__slots__ if getattr(board, name) in (None, {})}
+    lacking = {name for name in declarations(Gpu) if getattr(board, name) in (None, {})}
 
     assert {"encoder_utilization_ratio", "decoder_utilization_ratio"} >= lacking
 
