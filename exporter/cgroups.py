@@ -4,48 +4,60 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from exporter.frozen import frozen
+from exporter.kernel import said
+
 OWN = Path("/proc/self/cgroup")
 MOUNTED = Path("/sys/fs/cgroup")
 # Version 1 has no word for "no limit": it says the largest number of pages.
 UNLIMITED = 1 << 62
-# The files of version 2, and of version 1.
-MEMORY_LIMIT = ("memory.max", "memory.limit_in_bytes")
-MEMORY_USED = ("memory.current", "memory.usage_in_bytes")
+# By version, the files that tell it.
+CPU_LIMIT = {2: ("cpu.max",), 1: ("cpu.cfs_quota_us", "cpu.cfs_period_us")}
+MEMORY_LIMIT = {2: ("memory.max",), 1: ("memory.limit_in_bytes",)}
+MEMORY_USED = {2: ("memory.current",), 1: ("memory.usage_in_bytes",)}
+MEMORY_STAT = dict.fromkeys((1, 2), ("memory.stat",))
 # What memory holds of files, which gives way to whatever else needs it.
 CACHED = frozenset({"active_file", "inactive_file", "total_active_file", "total_inactive_file"})
 
 
-def lineage(controller: str, own: Path = OWN, mounted: Path = MOUNTED) -> Iterator[Path]:
-    """The innermost group that a controller rules, and those around it, version 1 or 2."""
-    paths = _paths(own)
-    # A container may be told the host's path to its group while it sees the group itself as the root;
-    # what then does not exist says nothing, and the root speaks.
-    version_1 = controller in paths
-    root = mounted / controller if version_1 else mounted
-    innermost = root / paths.get(controller if version_1 else "", "/").lstrip("/")
-    return (around for around in (innermost, *innermost.parents) if around.is_relative_to(root))
+@frozen
+class ControlGroup:
+    """One control group."""
+
+    folder: str
+    version: int
+
+    def words(self, files: Mapping[int, Sequence[str]]) -> Sequence[str]:
+        """What its files say, one after another; nothing of those that cannot be read."""
+        found: list[str] = []
+        for file in files[self.version]:
+            with suppress(OSError):
+                found += said(f"{self.folder}/{file}").split()
+        return found
+
+    def number(self, files: Mapping[int, Sequence[str]]) -> int | None:
+        """The number in its file; None where there is no such file, or no limit in it."""
+        return next(map(limited, self.words(files)), None)
 
 
-def _paths(own: Path) -> Mapping[str, str]:
+def paths(own: Path = OWN) -> Mapping[str, str]:
+    """The path of the innermost group by what controls it; by nothing that of version 2."""
     return {
         controller: path
-        for _, controllers, path in (line.split(":", 2) for line in own.read_text().splitlines())
+        for _, controllers, path in (line.split(":", 2) for line in said(own).splitlines())
         for controller in controllers.split(",")
     }
 
 
-def words(*files: Path) -> Sequence[str]:
-    """What files say, one after another; nothing of those that cannot be read."""
-    said: list[str] = []
-    for file in files:
-        with suppress(OSError):
-            said += file.read_text().split()
-    return said
-
-
-def number(around: Path, names: Sequence[str]) -> int | None:
-    """The number in the first of a group's files that is there."""
-    return next((limited(word) for name in names for word in words(around / name)), None)
+def lineage(controller: str, own: Mapping[str, str], mounted: Path = MOUNTED) -> Iterator[ControlGroup]:
+    """Of the paths of its own, the innermost group that a controller rules, and those around it, version 1 or 2."""
+    # A container may be told the host's path to its group while it sees the group itself as the root;
+    # what then does not exist says nothing, and the root speaks.
+    version = 1 if controller in own else 2
+    root, path = (f"{mounted}/{controller}", own[controller]) if version == 1 else (str(mounted), own.get("", ""))
+    inner = [part for part in path.split("/") if part]
+    for depth in range(len(inner), -1, -1):
+        yield ControlGroup(folder="/".join((root, *inner[:depth])), version=version)
 
 
 def limited(word: str) -> int | None:
@@ -57,14 +69,15 @@ def room(own: Path = OWN, mounted: Path = MOUNTED) -> int | None:
     """Bytes of memory that this program may still take; None where no group limits it."""
     with suppress(OSError, ValueError):
         return min(
-            (left for around in lineage("memory", own, mounted) if (left := _left(around)) is not None), default=None
+            (left for group in lineage("memory", paths(own), mounted) if (left := _left(group)) is not None),
+            default=None,
         )
     return None
 
 
-def _left(around: Path) -> int | None:
-    limit, used = number(around, MEMORY_LIMIT), number(around, MEMORY_USED)
+def _left(group: ControlGroup) -> int | None:
+    limit, used = group.number(MEMORY_LIMIT), group.number(MEMORY_USED)
     if limit is None or used is None:
         return None
-    told = iter(words(around / "memory.stat"))
+    told = iter(group.words(MEMORY_STAT))
     return limit - used + sum(int(value) for name, value in zip(told, told, strict=False) if name in CACHED)

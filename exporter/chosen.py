@@ -4,10 +4,10 @@ import os
 import stat as modes
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+from exporter.frozen import by_place, frozen
 from exporter.lookup import SEARCH, Entrance, Found, Lookup, Neighbours, topmost
 from exporter.pids import TICKS, Everyone, Pid, ancestors, stat, tree
 from exporter.reading import Reason, Unreadable
@@ -38,7 +38,7 @@ class Way(Protocol):
         """What is the matter where none was ever there; empty where that is nothing wrong."""
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class ByUnit:
     """Those in the cgroup of a unit of systemd."""
 
@@ -66,7 +66,7 @@ class ByUnit:
         return [pid for path, own in within.items() if own == one for pid in everyone.cgroups[path]]
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class ByPidFile:
     """The one whose number stands in a file, and all its descendants."""
 
@@ -105,7 +105,7 @@ class ByPidFile:
         return "" if self.file.exists() else f"there is no file {self.file}"
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class ByCommand:
     """Those with a command line like this, and all their descendants, but for the exporter and who started it."""
 
@@ -147,7 +147,7 @@ def _began(pid: Pid) -> float:
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + pid.started
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Run:
     """The processes as they ran when they were last seen."""
 

@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from typing import Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
-from exporter.pids import Everyone, Pid, Role, Stat, children, role, stat, successor, tree
+from exporter.frozen import frozen
+from exporter.pids import Census, Everyone, Pid, Role, Stat, role, stat, successor, tree
 from exporter.reading import Reason, Unreadable
-from exporter.sockets import Address, Holders, Listener, Sockets, addresses_here, answers, limited, sockets
+from exporter.sockets import Address, Holders, Listener, Ports, Sockets, addresses_here, answers, sockets
 from exporter.threads import Thread
 
 T = TypeVar("T")
@@ -74,11 +76,19 @@ class Neighbours:
         self.serving: WeakKeyDictionary[Search, Pid] = WeakKeyDictionary()
         self._recent = recent
         self._settled = settled
+        self._ports: Ports | None = None
         self._sockets = Recent(sockets)
-        self._everyone = Recent(lambda: Everyone(children()))
+        census = Census()
+        self._everyone = Recent(lambda: Everyone(census.children()))
+
+    def include(self, port: int) -> None:
+        """Look at this port too from now on, whatever others have seen a moment ago."""
+        lowest, highest = self._ports or (port, port)
+        self._ports = min(lowest, port), max(highest, port)
+        self._sockets = Recent(partial(sockets, self._ports))
 
     def sockets(self) -> Sockets:
-        """The sockets of this network namespace."""
+        """The sockets of this network namespace at the ports that are looked at, and at all those between."""
         return self._sockets.within(self._recent)
 
     def taken(self, besides: "Search") -> frozenset[Pid]:
@@ -90,7 +100,7 @@ class Neighbours:
         return self._everyone.within(self._recent if changed else self._settled)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Found:
     """What a search gave."""
 
@@ -115,7 +125,7 @@ class Found:
         return type(self)(lookup=Lookup.FOUND, root=root, since=since, presumed=presumed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Known:
     """The process that was last known to be the service."""
 
@@ -144,7 +154,9 @@ class Entrance:
         self._host = host
         self._port = port
         self._neighbours = neighbours
-        self._here = Sockets(iter(()))
+        self._here = Sockets()
+        if port is not None:
+            neighbours.include(port)
 
     @property
     def holders(self) -> Holders:
@@ -160,7 +172,7 @@ class Entrance:
         if self._port is None:
             return
         self._here = self._neighbours.sockets()
-        self.listeners = limited(self._here.listeners(self.addresses or (), self._port), self._port)
+        self.listeners = self._here.listeners(self.addresses or (), self._port)
         self.connections = self._here.connections[self._port]
 
 
@@ -236,10 +248,12 @@ class Search:
             self._know(found.root, listened=True)
 
     def _await(self, known: Known) -> None:
+        if known.role is None or (known.listened and not self.found.uncertain):
+            return
         taken = self._neighbours.taken(besides=self)
         # Of services that run one command, each is told from the others by its port, once it listens.
         mistaken = not known.listened and known.pid in taken
-        if known.role is None or not (self.found.uncertain or (mistaken and self.found.root == known.pid)):
+        if not (self.found.uncertain or (mistaken and self.found.root == known.pid)):
             return
         everyone = self._neighbours.everyone(changed=True).pids
         heir = successor(known.role, known.lost if mistaken else known.alive, everyone, taken)

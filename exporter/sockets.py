@@ -4,34 +4,42 @@ import os
 import socket
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from struct import Struct
 
+from exporter.frozen import frozen
+from exporter.kernel import asked, said
+
 Address = IPv4Address | IPv6Address
 Place = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+Ports = tuple[int, int]
+"""The lowest and the highest of those that are looked at."""
 
 PROC = Path("/proc")
 TABLES = ("tcp", "tcp6")
 LISTEN, ESTABLISHED = "0A", "01"
-FAMILIES = (socket.AF_INET, socket.AF_INET6)
 ANY = {4: (IPv4Address(0), IPv6Address(0)), 6: (IPv6Address(0),)}
+EVERY: Ports = (0, 0xFFFF)
 
-# How the kernel is asked for more than it lists, as linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h have it.
-NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
-NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
-TCP_LISTEN = 10
-HEADER = Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
-QUESTION = Struct("=BBxxI2s46x")  # inet_diag_req_v2: family, protocol, states, and of inet_diag_sockid the source port
-ANSWER = Struct("=60xI4xI")  # inet_diag_msg: idiag_wqueue, which of a listening socket is the limit, and idiag_inode
-MESSAGES = 1 << 16
-ANSWERED = 1.0  # Seconds within which the kernel answers, which it does at once or not at all.
+# As linux/sock_diag.h and linux/inet_diag.h have it; of its two questions the older, which both families answer in one
+# walk through the kernel's table of connections: 0.3 ms, where each of its tables in /proc takes 4 ms.
+NETLINK_SOCK_DIAG, TCPDIAG_GETSOCK = 4, 18
+TCP_ESTABLISHED, TCP_LISTEN = 1, 10
+QUESTION = Struct("=52xI4x")  # inet_diag_req: states
+# A nlattr, and twice an inet_diag_bc_op: what to compare, how far it is to what follows where it holds, and to past the
+# end where it does not; and in place of another one the port.
+BETWEEN = Struct("=HH BBHxxH BBHxxH")
+INET_DIAG_REQ_BYTECODE, INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE = 1, 2, 3
+# inet_diag_msg: family, state, and of inet_diag_sockid the source; of a socket that listens, idiag_rqueue is how many
+# wait and idiag_wqueue how many may; and idiag_inode.
+ANSWER = Struct("=BBxx2sxx16s32xII4xI")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Listener:
     """A listening socket, and how many connections wait in its backlog to be accepted."""
 
@@ -48,7 +56,7 @@ class Listener:
         return None if self.limit is None else self.waiting > self.limit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Holders:
     """Which processes hold which listening sockets."""
 
@@ -61,21 +69,21 @@ class Holders:
         return frozenset(pid for listener in listeners for pid in self.pids.get(listener.inode, ()))
 
 
-class Sockets:
-    """The TCP sockets of this network namespace at one moment."""
+Seen = tuple[int, Listener | None]
+"""A local port, and what listens there; None of a connection."""
 
-    def __init__(self, rows: Iterator[Sequence[str]]) -> None:
+
+class Sockets:
+    """TCP sockets of this network namespace at one moment."""
+
+    def __init__(self, seen: Iterable[Seen] = ()) -> None:
         self.connections: Counter[int] = Counter()
         self._listeners: defaultdict[int, list[Listener]] = defaultdict(list)
-        for _, local, _, state, queues, _, _, _, _, inode, *_ in rows:
-            address, _, port = local.partition(":")
-            if state == ESTABLISHED:
-                self.connections[int(port, 16)] += 1
-            elif state == LISTEN:
-                waiting = int(queues.partition(":")[2], 16)
-                self._listeners[int(port, 16)].append(
-                    Listener(address=_address(address), inode=int(inode), waiting=waiting)
-                )
+        for port, listener in seen:
+            if listener is None:
+                self.connections[port] += 1
+            else:
+                self._listeners[port].append(listener)
 
     def listeners(self, addresses: Sequence[Address], port: int) -> Sequence[Listener]:
         """What a connection to the first of these addresses at which anything listens would reach."""
@@ -91,65 +99,70 @@ class Sockets:
         return holders(frozenset(listener.inode for found in self._listeners.values() for listener in found))
 
 
-def sockets(net: Path = PROC / "net") -> Sockets:
-    """The TCP sockets now."""
-    return Sockets(row for table in TABLES for row in _rows(net / table))
-
-
-def _rows(table: Path) -> Iterator[Sequence[str]]:
+def sockets(ports: Ports = EVERY) -> Sockets:
+    """The TCP sockets at these ports now."""
     try:
-        text = table.read_text()
+        return Sockets(_answered(ports))
+    except OSError:  # not permitted, or no such kernel
+        return tabled()
+
+
+def _answered(ports: Ports) -> Iterator[Seen]:
+    states = QUESTION.pack(1 << TCP_ESTABLISHED | 1 << TCP_LISTEN)
+    for answer in asked(NETLINK_SOCK_DIAG, TCPDIAG_GETSOCK, states + _between(*ports)):
+        family, state, port, source, waiting, limit, inode = ANSWER.unpack_from(answer)
+        listener = None
+        if state == TCP_LISTEN:
+            address = _address(source[:4] if family == socket.AF_INET else source)
+            listener = Listener(address=address, inode=inode, waiting=waiting, limit=limit)
+        yield int.from_bytes(port, "big"), listener
+
+
+def _between(lowest: int, highest: int) -> bytes:
+    """The kernel's own filter, by which a connection elsewhere costs 0.4 µs rather than 2.5."""
+    least, most = (INET_DIAG_BC_S_GE, 8, 20, lowest), (INET_DIAG_BC_S_LE, 8, 12, highest)
+    return BETWEEN.pack(BETWEEN.size, INET_DIAG_REQ_BYTECODE, *least, *most)
+
+
+def tabled(net: Path = PROC / "net") -> Sockets:
+    """The TCP sockets as the kernel's tables have them, which takes it long and says nothing of limits."""
+    return Sockets(seen for table in TABLES for seen in _rows(net / table))
+
+
+def _rows(table: Path) -> Iterator[Seen]:
+    try:
+        lines = said(table).splitlines()[1:]
     except FileNotFoundError:  # a kernel without IPv6
         return
-    yield from (line.split() for line in text.splitlines()[1:])
+    for line in lines:
+        _, local, _, state, queues, _, _, _, _, inode, *_ = line.split()
+        address, _, port = local.partition(":")
+        if state == ESTABLISHED:
+            yield int(port, 16), None
+        elif state == LISTEN:
+            waiting = int(queues.partition(":")[2], 16)
+            yield int(port, 16), Listener(address=_address(_packed(address)), inode=int(inode), waiting=waiting)
 
 
-def limited(listeners: Sequence[Listener], port: int) -> Sequence[Listener]:
-    """The sockets that listen at a port, each with the limit of its backlog where the kernel tells it."""
-    told = dict(limit for family in FAMILIES for limit in _limits(family, port)) if listeners else {}
-    return [replace(listener, limit=told.get(listener.inode)) for listener in listeners]
-
-
-def _limits(family: int, port: int) -> Iterator[tuple[int, int]]:
-    asked = QUESTION.pack(family, socket.IPPROTO_TCP, 1 << TCP_LISTEN, port.to_bytes(2, "big"))
-    header = HEADER.pack(HEADER.size + len(asked), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
-    try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
-            kernel.settimeout(ANSWERED)
-            kernel.sendto(header + asked, (0, 0))
-            for message in _messages(kernel):
-                limit, inode = ANSWER.unpack_from(message)
-                yield inode, limit
-    except OSError:  # not permitted, no such kernel, or no such family
-        return
-
-
-def _messages(kernel: socket.socket) -> Iterator[bytes]:
-    while True:
-        rest = kernel.recv(MESSAGES)
-        while rest:
-            length, kind, _, _, _ = HEADER.unpack_from(rest)
-            if kind != SOCK_DIAG_BY_FAMILY:  # the end, or an error
-                return
-            yield rest[HEADER.size : length]
-            rest = rest[length + -length % 4 :]
-
-
-def _address(digits: str) -> Address:
+def _packed(digits: str) -> bytes:
     words = (int(digits[start : start + 8], 16) for start in range(0, len(digits), 8))
-    address = ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
+    return b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+
+
+def _address(packed: bytes) -> Address:
+    address = ip_address(packed)
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def holders(inodes: frozenset[int], proc: Path = PROC) -> Holders:
     """Who holds these sockets."""
     pids: defaultdict[int, list[int]] = defaultdict(list)
-    everyone = [path.name for path in proc.iterdir() if path.name.isdigit()]
+    everyone = [name for name in os.listdir(proc) if name.isdigit()]  # noqa: PTH208  a Path costs more than the look
     # Where /proc is mounted with hidepid, other users' processes are not even listed, the first among them.
     hidden = "1" not in everyone
     for pid in everyone:
         try:
-            held = set(_held(proc / pid / "fd"))
+            held = set(_held(f"{proc}/{pid}/fd"))
         except PermissionError:
             hidden = True
         except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
@@ -160,7 +173,7 @@ def holders(inodes: frozenset[int], proc: Path = PROC) -> Holders:
     return Holders(pids=pids, hidden=hidden)
 
 
-def _held(files: Path) -> Iterator[int]:
+def _held(files: str) -> Iterator[int]:
     with os.scandir(files) as entries:
         for entry in entries:
             try:

@@ -1,9 +1,10 @@
 """Units of systemd, as the kernel and systemd itself show them to anyone: no bus is asked, and no privilege needed."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from exporter.frozen import by_place
 
 KINDS = (".service", ".scope", ".slice")
 RUNS = Path("/run/systemd/units")
@@ -15,7 +16,7 @@ FOLDERS = tuple(
 """Where files of units may lie, but for those of one user alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Unit:
     """A unit by its whole name, such as vllm@llama.service."""
 

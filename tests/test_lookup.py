@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.lookup import Lookup, Neighbours, Recent, Search
-from exporter.pids import Pid, children, stat, tree, unit
+from exporter.pids import Census, Pid, stat, tree, unit
 from exporter.reading import Reason, Unreadable
 from tests.cgroups import a_unit
 from tests.ports import free_port
@@ -168,7 +168,7 @@ def test_a_tree_holds_all_descendants_and_nobody_else() -> None:
         root = stat(server.process.pid)
         assert root is not None
 
-        members = tree(root.pid, children())
+        members = tree(root.pid, Census().children())
 
         assert len(members) == 3
         assert members[0] == root.pid
@@ -488,3 +488,29 @@ def test_services_that_are_polled_together_share_one_look() -> None:
 
     assert shared == [0, 0, 0]
     assert fresh == 1
+
+
+def test_a_service_that_comes_is_found_although_the_others_were_looked_at_a_moment_ago() -> None:
+    neighbours = Neighbours(recent=600, settled=600)
+    with forking() as one, forking() as other:
+        first = Search("127.0.0.1", one.port, neighbours)
+        first.look()
+
+        second = Search("127.0.0.1", other.port, neighbours)
+        second.look()
+        first.look()
+
+        assert (first.found.lookup, second.found.lookup) == (Lookup.FOUND, Lookup.FOUND)
+        assert first.restarts == 0
+
+
+def test_services_that_came_together_share_one_look_at_all_of_their_ports() -> None:
+    neighbours = Neighbours(recent=600, settled=600)
+    with forking() as one, forking() as other:
+        both = [Search("127.0.0.1", server.port, neighbours) for server in (one, other)]
+        both[0].look()
+        shared = neighbours.sockets()
+        both[1].look()
+
+        assert neighbours.sockets() is shared
+        assert [found.listeners != [] for found in both] == [True, True]

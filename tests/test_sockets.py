@@ -1,13 +1,19 @@
-import resource
+import os
+import platform
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from exporter.sockets import Listener, addresses_here, answers, holders, limited, sockets
+from exporter.sockets import Listener, addresses_here, answers, holders, sockets, tabled
+
+ROOT = Path(__file__).parent.parent
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 TCP = HEAD + (
@@ -59,13 +65,13 @@ def net(tmp_path: Path) -> Path:
 def test_a_connection_reaches_the_socket_that_the_kernel_would_choose(
     net: Path, addresses: list[str], port: int, inodes: list[int]
 ) -> None:
-    listeners = sockets(net).listeners([ip_address(address) for address in addresses], port)
+    listeners = tabled(net).listeners([ip_address(address) for address in addresses], port)
 
     assert [listener.inode for listener in listeners] == inodes
 
 
 def test_a_listening_socket_tells_its_backlog(net: Path) -> None:
-    [listener] = sockets(net).listeners([ip_address("127.0.0.1")], 8000)
+    [listener] = tabled(net).listeners([ip_address("127.0.0.1")], 8000)
 
     assert listener.waiting == 3
 
@@ -81,7 +87,7 @@ def calling(address: str, port: int, count: int) -> Iterator[None]:
 
 def listener(address: str, port: int) -> Listener:
     """The one socket that listens there now, and how many may wait."""
-    [found] = limited(sockets().listeners([ip_address(address)], port), port)
+    [found] = sockets().listeners([ip_address(address)], port)
     return found
 
 
@@ -114,27 +120,107 @@ def test_each_of_the_sockets_that_share_a_port_has_its_own_limit() -> None:
     ):
         port = one.getsockname()[1]
 
-        both = limited(sockets().listeners([ip_address("127.0.0.1")], port), port)
+        both = sockets().listeners([ip_address("127.0.0.1")], port)
 
     assert sorted(each.limit or 0 for each in both) == [3, 5]
 
 
-def test_where_the_kernel_cannot_be_asked_no_limit_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        found = sockets().listeners([ip_address("127.0.0.1")], port)
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-        try:
-            [unlimited] = limited(found, port)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A server that listens, and how it is called."""
 
-    assert (unlimited.limit, unlimited.full) == (None, None)
+    bound: str
+    called: str
+    dual: bool = False
+
+    @property
+    def listening(self) -> socket.socket:
+        """A socket that listens there."""
+        family = socket.AF_INET6 if ":" in self.bound else socket.AF_INET
+        return socket.create_server((self.bound, 0), family=family, backlog=5, dualstack_ipv6=self.dual)
+
+
+CASES = [
+    pytest.param(Case(bound="127.0.0.1", called="127.0.0.1"), id="IPv4"),
+    pytest.param(Case(bound="0.0.0.0", called="127.0.0.1"), id="any IPv4 address"),
+    pytest.param(Case(bound="::1", called="::1"), id="IPv6"),
+    pytest.param(Case(bound="::", called="::1", dual=True), id="both by IPv6"),
+    pytest.param(Case(bound="::", called="127.0.0.1", dual=True), id="both by IPv4"),
+    pytest.param(Case(bound="::ffff:127.0.0.1", called="127.0.0.1", dual=True), id="IPv4 in IPv6's clothes"),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_the_kernel_answers_is_what_its_tables_say_but_for_the_limit(case: Case) -> None:
+    with case.listening as listening:
+        port, there = listening.getsockname()[1], [ip_address(case.called)]
+        with calling(case.called, port, 3):
+            listening.accept()[0].detach()
+
+            answered, listed = sockets(), tabled()
+
+    [one], [other] = answered.listeners(there, port), listed.listeners(there, port)
+    assert replace(one, limit=None) == other
+    assert (one.waiting, one.limit, other.full) == (2, 5, None)
+    assert answered.connections[port] == listed.connections[port] == 3
+
+
+def test_only_the_ports_that_are_asked_for_are_told_of() -> None:
+    with ExitStack() as kept:
+        ports = sorted(kept.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(4))
+        for port in ports:
+            kept.enter_context(calling("127.0.0.1", port, 1))
+
+        found = sockets((ports[1], ports[2]))
+
+    assert [bool(found.listeners([ip_address("127.0.0.1")], port)) for port in ports] == [False, True, True, False]
+    assert [found.connections[port] for port in ports] == [0, 1, 1, 0]
+
+
+def test_more_connections_than_the_kernel_tells_of_at_once_are_all_counted() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=400) as listening:
+        port = listening.getsockname()[1]
+
+        with calling("127.0.0.1", port, 400):
+            assert sockets((port, port)).connections[port] == 400
+
+
+WITHOUT_NETLINK = """
+import ctypes, platform, socket, struct, sys
+NUMBER = {"x86_64": 41, "aarch64": 198}[platform.machine()]
+# Of the calls of socket(2) those for AF_NETLINK fail with EAFNOSUPPORT, as under systemd's RestrictAddressFamilies=.
+REFUSED, ALLOWED = (0x06, 0, 0, 0x50000 | 97), (0x06, 0, 0, 0x7FFF0000)
+STEPS = [(0x20, 0, 0, 0), (0x15, 0, 3, NUMBER), (0x20, 0, 0, 16), (0x15, 0, 1, 16), REFUSED, ALLOWED]
+steps = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in STEPS))
+program = ctypes.create_string_buffer(struct.pack("@HP", len(STEPS), ctypes.addressof(steps)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 == libc.prctl(22, 2, program, 0, 0), ctypes.get_errno()
+try:
+    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4)
+except OSError:
+    from ipaddress import ip_address
+    from exporter.sockets import sockets
+    [found] = sockets().listeners([ip_address("127.0.0.1")], int(sys.argv[1]))
+    print(found.waiting, found.limit, found.full)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in {"x86_64", "aarch64"}, reason="its system calls have other numbers")
+def test_where_the_kernel_may_not_be_asked_its_tables_tell_but_for_the_limit() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, calling("127.0.0.1", listening.getsockname()[1], 2):
+        seen = subprocess.run(
+            [sys.executable, "-c", WITHOUT_NETLINK, str(listening.getsockname()[1])],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    assert seen == "2 None None\n"
 
 
 def test_only_open_connections_to_a_port_count(net: Path) -> None:
-    connections = sockets(net).connections
+    connections = tabled(net).connections
 
     assert (connections[8000], connections[8001], connections[8004]) == (0, 1, 1)
 
@@ -142,7 +228,7 @@ def test_only_open_connections_to_a_port_count(net: Path) -> None:
 def test_a_kernel_without_ipv6_is_ordinary(net: Path) -> None:
     (net / "tcp6").unlink()
 
-    [listener] = sockets(net).listeners([ip_address("127.0.0.1")], 8000)
+    [listener] = tabled(net).listeners([ip_address("127.0.0.1")], 8000)
 
     assert listener.inode == 41
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -12,7 +12,10 @@ from typing import Annotated, TypeVar
 import psutil
 
 from exporter import cgroups
+from exporter.frozen import frozen
+from exporter.kernel import said
 from exporter.reading import Counter, Gauge, Label, Reading, Unreadable
+from exporter.sensors import Sensors
 from exporter.threads import Thread
 
 log = logging.getLogger(__name__)
@@ -27,7 +30,7 @@ CHANGES = {
 
 CANNOT_SAY = (OSError, RuntimeError, ValueError)
 
-# Time of guests is left out: the kernel has counted it under user and nice already.
+# In the order of proc_stat(5). Time of guests is left out: the kernel has counted it under user and nice already.
 MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 PERIODS = ("1m", "5m", "15m")
 RESOURCES = ("cpu", "io", "memory", "irq")
@@ -39,12 +42,19 @@ CONTAINER_INTERFACES = (
     *("cni", "cali", "cilium", "flannel", "vxlan.calico", "weave", "kube-", "nodelocaldns", "eni"),
 )
 
+TICKS = os.sysconf("SC_CLK_TCK")
+SECTOR = 512  # Bytes, whatever those of the disk are.
+
 BLOCK_DEVICES = Path("/sys/block")
+DISKS = Path("/proc/diskstats")
+INTERFACES = Path("/proc/net/dev")
+MEMORY = Path("/proc/meminfo")
 PRESSURE = Path("/proc/pressure")
+STAT = Path("/proc/stat")
 VMSTAT = Path("/proc/vmstat")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Host(Reading):
     """The host as a whole."""
 
@@ -74,7 +84,7 @@ class Host(Reading):
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Memory(Reading):
     """The host's memory."""
 
@@ -84,7 +94,7 @@ class Memory(Reading):
     used_bytes: Annotated[int, Gauge("Memory not to be had without swapping; absent where not told.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Swap(Reading):
     """The host's swap space."""
 
@@ -93,7 +103,7 @@ class Swap(Reading):
     used_bytes: Annotated[int, Gauge("Swap space in use; absent where the kernel does not say.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FileSystem(Reading):
     """The file system at one of the configured paths."""
 
@@ -103,7 +113,7 @@ class FileSystem(Reading):
     free_bytes: Annotated[int, Gauge("Room for ordinary users; absent where the path cannot be read.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Disk(Reading):
     """A whole disk; what stands on other disks, such as a volume or an array, is counted there."""
 
@@ -113,7 +123,7 @@ class Disk(Reading):
     written_bytes: Annotated[int, Counter("Written to the disk; absent until it has been used.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Interface(Reading):
     """A network interface that is not a container's or a guest's."""
 
@@ -123,7 +133,7 @@ class Interface(Reading):
     transmitted_bytes: Annotated[int, Counter("Transmitted; absent where the interface is gone.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Group(Reading):
     """The limits of the control group that the exporter runs in: its container's, or its unit's."""
 
@@ -169,6 +179,7 @@ class Hosts:
         """The file systems that are told of from the next look on."""
         self._places: dict[str, Place] = {}
         self._thread = Thread("host")
+        self._sensors = Sensors()
         self._spent: Mapping[str, float] = {}
 
     async def read(self) -> AsyncGenerator[Sequence[Reading], None]:
@@ -181,8 +192,7 @@ class Hosts:
     def _look(self) -> Sequence[Reading]:
         looks: Sequence[Callable[[], Sequence[Reading]]] = (
             lambda: [self._host()],
-            lambda: [memory()],
-            lambda: [swap()],
+            lambda: list(memory()),
             lambda: list(disks()),
             lambda: list(interfaces()),
             lambda: [group()],
@@ -190,20 +200,23 @@ class Hosts:
         return [reading for look in looks for reading in told(look) or ()]
 
     def _host(self) -> Host:
+        stat = told(lambda: said(STAT)) or ""
+        booted = figure(stat, "btime")
         return Host(
-            cpu_seconds=told(self._cpu_seconds),
-            cpus=psutil.cpu_count(),
+            cpu_seconds=told(partial(self._cpu_seconds, stat)),
+            cpus=stat.count("\ncpu") or None,
             load=told(lambda: dict(zip(PERIODS, psutil.getloadavg(), strict=True))),
             pressure_seconds=pressure(),
-            temperature_celsius=told(lambda: temperatures(psutil.sensors_temperatures())),
-            boot_timestamp_seconds=told(psutil.boot_time),
+            temperature_celsius=told(self._sensors.now),
+            boot_timestamp_seconds=None if booted is None else float(booted),
             oom_kills=told(oom_kills),
         )
 
-    def _cpu_seconds(self) -> Mapping[str, float]:
-        times = psutil.cpu_times()
+    def _cpu_seconds(self, stat: str) -> Mapping[str, float]:
+        of_all, *_ = stat.splitlines()
+        ticks = zip(MODES, of_all.split()[1:], strict=False)
         # The kernel sometimes takes back idle and iowait, which would read as a restart.
-        self._spent = {mode: max(getattr(times, mode), self._spent.get(mode, 0.0)) for mode in MODES}
+        self._spent = {mode: max(int(count) / TICKS, self._spent.get(mode, 0.0)) for mode, count in ticks}
         return self._spent
 
 
@@ -215,16 +228,26 @@ def told(ask: Callable[[], T]) -> T | None:
         return None
 
 
-def memory() -> Memory:
-    """The host's memory now."""
-    now = psutil.virtual_memory()
-    return Memory(total_bytes=now.total, available_bytes=now.available, used_bytes=now.total - now.available)
+def figure(text: str, name: str) -> int | None:
+    """The number on the line that begins with a name; None where there is none."""
+    found = f"\n{text}".partition(f"\n{name} ")[2].split(maxsplit=1)
+    return int(found[0]) if found and found[0].isdigit() else None
 
 
-def swap() -> Swap:
-    """The host's swap space now."""
-    now = psutil.swap_memory()
-    return Swap(total_bytes=now.total, used_bytes=now.used)
+def memory(meminfo: Path = MEMORY) -> Iterator[Memory | Swap]:
+    """The host's memory and swap space now."""
+    text = said(meminfo)
+    total, available, swap, unused = (
+        None if (kibibytes := figure(text, f"{name}:")) is None else 1024 * kibibytes
+        for name in ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree")
+    )
+    if total is not None:
+        # Kernels before 3.14 do not say it, and some containers are told nonsense: psutil then reckons it.
+        if available is None or not 0 < available <= total:
+            available = psutil.virtual_memory().available
+        yield Memory(total_bytes=total, available_bytes=available, used_bytes=total - available)
+    if swap is not None and unused is not None:
+        yield Swap(total_bytes=swap, used_bytes=swap - unused)
 
 
 def file_system(path: str) -> FileSystem:
@@ -233,35 +256,34 @@ def file_system(path: str) -> FileSystem:
     return FileSystem(path=path, total_bytes=usage.total, free_bytes=usage.free)
 
 
-def disks() -> Iterator[Disk]:
+def disks(diskstats: Path = DISKS) -> Iterator[Disk]:
     """The disks that have been used."""
-    for device, traffic in psutil.disk_io_counters(perdisk=True, nowrap=False).items():
-        if any(traffic) and whole(device):
-            yield Disk(device=device, read_bytes=traffic.read_bytes, written_bytes=traffic.write_bytes)
+    for line in said(diskstats).splitlines():
+        _, _, device, *counts = line.split()
+        _, _, read, _, _, _, written, *_ = counts
+        if any(count != "0" for count in counts[:11]) and whole(device):
+            yield Disk(device=device, read_bytes=int(read) * SECTOR, written_bytes=int(written) * SECTOR)
 
 
 def whole(device: str, among: Path = BLOCK_DEVICES) -> bool:
     """Whether a block device is a disk of its own: no partition, nothing in memory, nothing that stands on others."""
     if device.startswith(MEMORY_DISKS):
         return False
-    entry = among / device.replace("/", "!")
-    return entry.exists() and not any(told(lambda: list((entry / "slaves").iterdir())) or ())
+    entry = f"{among}/{device.replace('/', '!')}"
+    try:
+        return not os.listdir(f"{entry}/slaves")  # noqa: PTH208  a Path costs more than the look
+    except OSError:
+        return Path(entry).exists()
 
 
-def interfaces() -> Iterator[Interface]:
+def interfaces(dev: Path = INTERFACES) -> Iterator[Interface]:
     """The network interfaces of the host itself."""
-    for device, traffic in psutil.net_io_counters(pernic=True, nowrap=False).items():
+    for line in said(dev).splitlines()[2:]:
+        name, _, counts = line.rpartition(":")
+        device = name.strip()
         if not device.startswith(CONTAINER_INTERFACES):
-            yield Interface(device=device, received_bytes=traffic.bytes_recv, transmitted_bytes=traffic.bytes_sent)
-
-
-def temperatures(chips: Mapping[str, Sequence[tuple[str, float, float | None, float | None]]]) -> Mapping[str, float]:
-    """Temperatures by chip, index and label of the sensor."""
-    return {
-        "/".join(filter(None, (chip, str(index), label))): current
-        for chip, sensors in chips.items()
-        for index, (label, current, *_) in enumerate(sensors)
-    }
+            received, _, _, _, _, _, _, _, transmitted, *_ = counts.split()
+            yield Interface(device=device, received_bytes=int(received), transmitted_bytes=int(transmitted))
 
 
 def pressure(where: Path = PRESSURE) -> Mapping[tuple[str, str], float]:
@@ -269,7 +291,7 @@ def pressure(where: Path = PRESSURE) -> Mapping[tuple[str, str], float]:
     stalls = {
         (resource, line.split()[0]): int(line.rpartition("total=")[2]) / 1e6
         for resource in RESOURCES
-        for line in (told((where / resource).read_text) or "").splitlines()
+        for line in (told(partial(said, f"{where}/{resource}")) or "").splitlines()
     }
     # For the whole host there is no such thing as all tasks waiting for a CPU; the kernel says 0.
     return {stall: seconds for stall, seconds in stalls.items() if stall != ("cpu", "full")}
@@ -277,18 +299,18 @@ def pressure(where: Path = PRESSURE) -> Mapping[tuple[str, str], float]:
 
 def oom_kills(vmstat: Path = VMSTAT) -> int | None:
     """Processes that the kernel has killed for want of memory."""
-    counts = (line.split() for line in vmstat.read_text().splitlines())
-    return next((int(count) for name, count in counts if name == "oom_kill"), None)
+    return figure(said(vmstat), "oom_kill")
 
 
 def group(own: Path = cgroups.OWN, mounted: Path = cgroups.MOUNTED) -> Group:
     """The tightest limits of the exporter's own control group and those around it, version 1 or 2."""
+    paths = cgroups.paths(own)
     memories = [
-        (limit, cgroups.number(around, cgroups.MEMORY_USED))
-        for around in cgroups.lineage("memory", own, mounted)
-        if (limit := cgroups.number(around, cgroups.MEMORY_LIMIT)) is not None
+        (limit, around.number(cgroups.MEMORY_USED))
+        for around in cgroups.lineage("memory", paths, mounted)
+        if (limit := around.number(cgroups.MEMORY_LIMIT)) is not None
     ]
-    around_all = cgroups.lineage("cpu", own, mounted)
+    around_all = cgroups.lineage("cpu", paths, mounted)
     limit, used = min(memories, key=itemgetter(0), default=(None, None))
     return Group(
         memory_limit_bytes=limit,
@@ -297,9 +319,7 @@ def group(own: Path = cgroups.OWN, mounted: Path = cgroups.MOUNTED) -> Group:
     )
 
 
-def _cores(around: Path) -> float | None:
-    words = cgroups.words(around / "cpu.max") or cgroups.words(
-        around / "cpu.cfs_quota_us", around / "cpu.cfs_period_us"
-    )
+def _cores(around: cgroups.ControlGroup) -> float | None:
+    words = around.words(cgroups.CPU_LIMIT)
     quota, period = map(cgroups.limited, words) if len(words) == len(("quota", "period")) else (None, None)
     return quota / period if quota and period else None

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from operator import attrgetter
 from typing import Annotated, Self, TypeVar
@@ -10,10 +10,12 @@ from typing import Annotated, Self, TypeVar
 import psutil
 
 from exporter.chosen import Chosen
+from exporter.frozen import frozen
 from exporter.lookup import Found, Lookup, Neighbours, Search
-from exporter.pids import Everyone, Pid, most_files
+from exporter.pids import Everyone, Pid
 from exporter.reading import Counter, Gauge, Label, Note, Reading
 from exporter.sockets import Listener
+from exporter.usage import Usage, Usages, usages
 
 T = TypeVar("T")
 
@@ -26,7 +28,7 @@ SLOW = 0.05
 TELL_OF_GPUS = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Process(Reading):
     """The service's process and all its descendants, added up."""
 
@@ -85,7 +87,7 @@ class Process(Reading):
     ] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Tree(Reading):
     """How many processes make the service."""
 
@@ -97,60 +99,7 @@ class Tree(Reading):
 READINGS = (Process, Tree)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What one process uses; None, and nothing spent, where that is not ours to know."""
-
-    spent: Mapping[str, float]
-    resident: int
-    threads: int
-    open_fds: int | None
-    max_fds: int | None
-
-    @property
-    def crowding(self) -> float:
-        """The share of its files that the process has open; 0 where it is not known or has no limit."""
-        return self.open_fds / self.max_fds if self.open_fds and self.max_fds else 0.0
-
-
-def told(ask: Callable[[], T]) -> T | None:
-    """What a process says of itself; None where it may not be asked."""
-    try:
-        return ask()
-    except CANNOT_SAY:
-        return None
-
-
-def usage(of: Pid) -> Usage | None:
-    """What a process uses now; None where it has ended."""
-    if not of.running:
-        return None
-    try:
-        process = psutil.Process(of.number)
-        with process.oneshot():
-            cpu, traffic = process.cpu_times(), told(process.io_counters)
-            open_fds = told(process.num_fds)
-            return Usage(
-                spent={"user": cpu.user, "system": cpu.system}
-                | ({"read": traffic.read_bytes, "written": traffic.write_bytes} if traffic else {}),
-                resident=process.memory_info().rss,
-                threads=process.num_threads(),
-                open_fds=open_fds,
-                max_fds=None if open_fds is None else most_files(of),
-            )
-    except psutil.Error:
-        return None
-
-
-Usages = Mapping[Pid, Usage]
-
-
-def usages(processes: Iterable[Pid]) -> Usages:
-    """What these processes use, without those that have ended."""
-    return {process: used for process in processes if (used := usage(process)) is not None}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Totals:
     """What a service's processes have spent since someone began to look; who leaves takes nothing with him."""
 
@@ -193,6 +142,14 @@ class UniqueMemory:
             slow = time.perf_counter() - began > SLOW
             self._due = time.monotonic() + (UNIQUE_SLOW if slow else UNIQUE)
         return self._bytes if root == self._root else None
+
+
+def told(ask: Callable[[], T]) -> T | None:
+    """What a process says of itself; None where it may not be asked."""
+    try:
+        return ask()
+    except CANNOT_SAY:
+        return None
 
 
 def _unique(of: Pid) -> int | None:

@@ -21,10 +21,11 @@ from exporter.sources.host import (
     Interface,
     Memory,
     Swap,
+    disks,
     group,
+    memory,
     oom_kills,
     pressure,
-    temperatures,
     told,
     whole,
 )
@@ -66,6 +67,31 @@ def test_memory_is_what_the_kernel_says() -> None:
     assert 0 < memory.available_bytes < memory.total_bytes
 
 
+@pytest.mark.parametrize("told_instead", ["", "MemAvailable: 0 kB\n", "MemAvailable: 99999999999999 kB\n"])
+def test_where_the_kernel_says_nothing_or_nonsense_of_available_memory_it_is_reckoned(
+    tmp_path: Path, told_instead: str
+) -> None:
+    lines = Path("/proc/meminfo").read_text().splitlines(keepends=True)
+    doctored = tmp_path / "meminfo"
+    doctored.write_text("".join(line for line in lines if not line.startswith("MemAvailable")) + told_instead)
+
+    found, _ = memory(doctored)
+
+    assert isinstance(found, Memory)
+    assert 0 < found.available_bytes < found.total_bytes
+    assert found.used_bytes + found.available_bytes == found.total_bytes
+
+
+def test_what_the_kernel_does_not_say_of_memory_and_swap_is_absent(tmp_path: Path) -> None:
+    (tmp_path / "memory").write_text("MemTotal: 100 kB\nMemAvailable: 40 kB\n")
+    (tmp_path / "swap").write_text("SwapCached: 7 kB\nSwapTotal: 100 kB\nSwapFree: 40 kB\n")
+
+    alone, swap = list(memory(tmp_path / "memory")), list(memory(tmp_path / "swap"))
+
+    assert alone == [Memory(total_bytes=102400, available_bytes=40960, used_bytes=61440)]
+    assert swap == [Swap(total_bytes=102400, used_bytes=61440)]
+
+
 def test_swap_is_what_the_kernel_says_even_where_there_is_none() -> None:
     [swap] = only(Swap)
 
@@ -80,6 +106,24 @@ def test_the_modes_of_the_cpus_add_up_to_the_time_they_have_been_there() -> None
     assert set(host.cpu_seconds) == {"user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"}
     assert sum(host.cpu_seconds.values()) > 0
     assert host.cpus == os.sysconf("SC_NPROCESSORS_ONLN")
+
+
+def test_each_mode_has_the_time_that_the_kernel_says() -> None:
+    before = psutil.cpu_times()
+    [host] = only(Host)
+    after = psutil.cpu_times()
+
+    for mode, seconds in (host.cpu_seconds or {}).items():
+        assert getattr(before, mode) - 1 <= seconds <= getattr(after, mode) + 1
+
+
+def test_a_kernel_that_tells_nothing_of_its_cpus_has_no_time_of_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.sources.host.STAT", Path("/proc/missing"))
+
+    [host] = only(Host)
+
+    assert (host.cpu_seconds, host.cpus, host.boot_timestamp_seconds) == (None, None, None)
+    assert host.load
 
 
 def test_cpu_time_grows_by_what_is_spent_and_never_falls() -> None:
@@ -133,6 +177,32 @@ def test_disks_are_those_of_the_machine() -> None:
     assert not [disk for disk in disks if disk.device.startswith(("loop", "ram", "zram"))]
 
 
+def carried(device: str) -> tuple[int, int]:
+    """What the kernel says that a disk has read and written by now."""
+    words = Path(f"/sys/block/{device}/stat").read_text().split()
+    return int(words[2]) * 512, int(words[6]) * 512
+
+
+def test_what_a_disk_carried_is_what_the_kernel_says() -> None:
+    before = {device.name: carried(device.name) for device in Path("/sys/block").iterdir()}
+    disks = only(Disk)
+    after = {disk.device: carried(disk.device) for disk in disks}
+
+    for disk in disks:
+        assert before[disk.device][0] <= disk.read_bytes <= after[disk.device][0]
+        assert before[disk.device][1] <= disk.written_bytes <= after[disk.device][1]
+
+
+def test_a_disk_that_has_not_been_used_is_absent(tmp_path: Path) -> None:
+    devices = [device.name for device in Path("/sys/block").iterdir() if whole(device.name)]
+    for name, count in (("used", "7"), ("unused", "0")):
+        lines = (f"8 0 {device} 0 0 {count} 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n" for device in devices)
+        (tmp_path / name).write_text("".join(lines))
+
+    assert [disk.device for disk in disks(tmp_path / "used")] == devices
+    assert list(disks(tmp_path / "unused")) == []
+
+
 def test_a_partition_and_a_volume_are_no_disks_of_their_own(tmp_path: Path) -> None:
     for directory in ("sda/slaves", "cciss!c0d0/slaves", "dm-0/slaves/sda", "loop0/slaves", "ram0", "zram0", "nvme0n1"):
         (tmp_path / directory).mkdir(parents=True)
@@ -152,6 +222,19 @@ def test_what_an_interface_carried_is_what_the_kernel_says() -> None:
     for interface in interfaces:
         said = Path(f"/sys/class/net/{interface.device}/statistics/rx_bytes").read_text()
         assert 0 <= interface.received_bytes <= int(said)
+
+
+def test_what_an_interface_carried_lies_between_what_the_kernel_says_before_and_after() -> None:
+    def through_loopback() -> tuple[int, int]:
+        counts = Path("/sys/class/net/lo/statistics")
+        return int((counts / "rx_bytes").read_text()), int((counts / "tx_bytes").read_text())
+
+    before = through_loopback()
+    [seen] = [interface for interface in only(Interface) if interface.device == "lo"]
+    after = through_loopback()
+
+    assert before[0] <= seen.received_bytes <= after[0]
+    assert before[1] <= seen.transmitted_bytes <= after[1]
 
 
 def able(command: str) -> bool:
@@ -176,17 +259,6 @@ def test_interfaces_of_containers_are_left_out() -> None:
     ).stdout
 
     assert seen.split() == ["br0", "ens5", "eth0", "lo"]
-
-
-def test_a_sensor_is_named_for_its_chip_its_place_and_its_label() -> None:
-    chips: dict[str, list[tuple[str, float, float | None, float | None]]] = {
-        "coretemp": [("Package id 0", 51.0, 80.0, 100.0), ("Core 0", 49.0, 80.0, 100.0)],
-        "acpitz": [("", 27.8, None, None)],
-    }
-
-    told_of = temperatures(chips)
-
-    assert told_of == {"coretemp/0/Package id 0": 51.0, "coretemp/1/Core 0": 49.0, "acpitz/0": 27.8}
 
 
 def test_pressure_is_told_in_seconds_by_resource_and_kind(tmp_path: Path) -> None:
