@@ -1,119 +1,99 @@
-"""Readings as lines of the page, of which what stands around the values is kept from the time before.
+"""Readings as lines of the page, of which what stands still is kept from the time before.
 
-Of a page little but its values changes, so that names and labels are escaped, sorted and joined only once: the samples
-of one metric, whatever the readings, are one text with places for the values.
+Of a page little but its figures changes, so that names and labels are escaped, sorted and joined only once: the samples
+of one metric, whatever the readings, are one text with places for the figures. Where these are the same as well, the
+text is the one of the time before.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import accumulate, chain
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate, chain, compress
+from operator import attrgetter, is_
 from typing import Any
 
-from prometheus_client import Metric
-from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Reading, declarations
+from exporter.exposition.columns import Column
+from exporter.reading import Distribution, Histogram, Reading
+
+KEPT = 64  # The GPUs of a machine, or services that take 32 kB each so; of a thousand it is 5.
 
 MILLION = 1e6  # From here on Go, and with it every exporter, writes exponents.
-PLACE = " %s\n"
+EXACT = 2**53  # Up to here a float tells every whole number.
+LADDER = ("le",)
 
 Pairs = Sequence[tuple[str, str]]
-Shape = tuple[Any, ...] | bool
-"""Whether there is a value, and of one that is several their keys or edges."""
+Shape = Sequence[Any]
+"""Which readings have a value, and of one that is several their keys or edges; empty where each has its one."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One metric of one kind of reading."""
-
-    name: str
-    attribute: str
-    declared: Gauge | Counter | Histogram
-    labels: Sequence[str]
-
-    @property
-    def kind(self) -> str:
-        """The metric's type, as the page tells it."""
-        return type(self.declared).__name__.lower()
-
-    @property
-    def sample(self) -> str:
-        """What its samples are named."""
-        return f"{self.name}_total" if isinstance(self.declared, Counter) else self.name
-
-    @cached_property
-    def by(self) -> tuple[str, ...]:
-        """The labels that its keys fill."""
-        by = () if isinstance(self.declared, Histogram) else self.declared.by
-        return (by,) if isinstance(by, str) else by
-
-    @cached_property
-    def heads(self) -> Mapping[bool, str]:
-        """What stands before the samples, in OpenMetrics and not: there a counter's family is named without _total."""
-        help_ = self.declared.help.replace("\\", "\\\\").replace("\n", "\\n")
-        quoted = help_.replace('"', '\\"')
-        return {
-            True: f"# HELP {self.name} {quoted}\n# TYPE {self.name} {self.kind}\n",
-            False: f"# HELP {self.sample} {help_}\n# TYPE {self.sample} {self.kind}\n",
-        }
-
-
-def columns(kind: type[Reading]) -> Iterator[Column]:
-    """The metrics of a kind of reading, in the order of its fields."""
-    declared = declarations(kind)
-    labels = tuple(sorted(name for name, declaration in declared.items() if isinstance(declaration, Label)))
-    for name, declaration in declared.items():
-        if isinstance(declaration, Gauge | Counter | Histogram):
-            yield Column(name=f"{kind.PREFIX}_{name}", attribute=name, declared=declaration, labels=labels)
+def same(some: Sequence[Reading], others: Sequence[Reading]) -> bool:
+    """Whether both are the very same readings, which are frozen and so tell the same."""
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 class Lines:
     """The samples of all readings of one kind, each time as many as there are."""
 
     def __init__(self, of: Sequence[Column]) -> None:
+        self._columns = of
         self._labels = of[0].labels if of else ()
-        self._named: Callable[[Reading], Hashable] = attrgetter(*self._labels) if self._labels else type
-        self._samples = [(column, attrgetter(column.attribute), _samples(column)) for column in of]
-        self._names: Sequence[Hashable] = ()
-        self._pairs: Sequence[Pairs] = ()
+        # One more than it takes, since a getter makes no tuple of one alone.
+        self._fields = attrgetter("PREFIX", *self._labels, *(column.attribute for column in of))
+        self._samples = [_samples(column) for column in of]
+        self._names: Sequence[Sequence[str]] = ()
+        self._rows = _Rows((), ())
+        self._readings: Sequence[Reading] = ()
+        self._told: Sequence[tuple[Column, str]] = ()
 
-    def columns(self, readings: Sequence[Reading]) -> Iterator[tuple[Column, str]]:
+    def columns(self, readings: Sequence[Reading]) -> Iterable[tuple[Column, str]]:
         """The samples, metric by metric, of every metric that has some."""
-        names = list(map(self._named, readings))
+        if len(readings) > KEPT:
+            return self._anew(readings, map(_samples, self._columns))
+        if not same(readings, self._readings):
+            self._readings = readings
+            self._told = [*self._anew(readings, self._samples)]
+        return self._told
+
+    def _anew(self, readings: Sequence[Reading], all_samples: "Iterable[_Single]") -> Iterator[tuple[Column, str]]:
+        fields = [*zip(*[*map(self._fields, readings)], strict=True)]
+        names, values = fields[: 1 + len(self._labels)], fields[1 + len(self._labels) :]
         if names != self._names:
             self._names = names
-            self._pairs = [self._pairs_of(reading) for reading in readings]
-        for column, value_of, samples in self._samples:
-            if told := samples.told(self._pairs, list(map(value_of, readings))):
+            self._rows = _Rows(self._labels, [each[1:] for each in zip(*names, strict=True)])
+        nothing = (None,) * len(readings)
+        for column, samples, each in zip(self._columns, all_samples, values, strict=False):
+            if each != nothing and (told := samples.told(self._rows, each)):
                 yield column, told
 
-    def _pairs_of(self, reading: Reading) -> Pairs:
-        named = ((name, getattr(reading, name)) for name in self._labels)
-        return [(name, _escaped(value)) for name, value in named if value != ""]
+
+class _Rows:
+    """What stands around the figures of each reading: its labels, and places for those that a key fills."""
+
+    def __init__(self, labels: Sequence[str], values: Iterable[Sequence[str]]) -> None:
+        named = (zip(labels, each, strict=True) for each in values)
+        self._pairs = [[(label, _escaped(value)) for label, value in each if value != ""] for each in named]
+        self._lines: dict[tuple[str, Sequence[str]], Sequence[str]] = {}
+
+    def lines(self, form: str, by: Sequence[str] = ()) -> Sequence[str]:
+        """A line of each reading without the metric's name; one with places for a key is to be filled with it first."""
+        if (form, by) not in self._lines:
+            self._lines[form, by] = [_keyed(pairs, by, form) if by else _line(pairs, form) for pairs in self._pairs]
+        return self._lines[form, by]
 
 
-class Foreign:
-    """What collectors of prometheus_client tell, of which each is a gauge or a counter."""
-
-    def __init__(self, *collectors: Collector) -> None:
-        self._collectors = collectors
-        self._samples: dict[str, tuple[Column, _Single]] = {}
-
-    def columns(self) -> Iterator[tuple[Column, str]]:
-        """The samples, metric by metric."""
-        for family in chain.from_iterable(each.collect() for each in self._collectors):
-            column, samples = self._samples.get(family.name) or self._samples.setdefault(family.name, _foreign(family))
-            pairs = [sorted((name, _escaped(value)) for name, value in each.labels.items()) for each in family.samples]
-            yield column, samples.told(pairs, [each.value for each in family.samples])
+def _line(pairs: Pairs, form: str) -> str:
+    braced = "{" + ",".join([f'{label}="{value}"' for label, value in pairs]) + "}" if pairs else ""
+    return f"{braced} {form}\n"
 
 
-def _foreign(family: Metric) -> "tuple[Column, _Single]":
-    declared = (Counter if family.type == "counter" else Gauge)(family.documentation)
-    column = Column(name=family.name, attribute="", declared=declared, labels=())
-    return column, _Single(column)
+def _keyed(pairs: Pairs, by: Sequence[str], form: str) -> str:
+    own = ((label, value.replace("%", "%%")) for label, value in pairs)
+    return _line(sorted([*own, *((label, "%s") for label in by)]), f"%{form}")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"').replace("%", "%%")
 
 
 def _samples(column: Column) -> "_Single":
@@ -125,80 +105,98 @@ def _samples(column: Column) -> "_Single":
 class _Single:
     """The samples of a metric that has one of each reading."""
 
+    __slots__ = ("_around", "_column", "_figures", "_templates", "_text")
+
     def __init__(self, column: Column) -> None:
         self._column = column
-        self._told_of: tuple[Sequence[Pairs], Sequence[Shape]] = ((), ())
-        self._template = ""
+        self._around: tuple[_Rows, Shape] | None = None
+        self._templates: dict[str, str] = {}
+        self._figures: Sequence[float] = ()
+        self._text = ""
 
-    def told(self, pairs: Sequence[Pairs], values: Sequence[Any]) -> str:
+    def told(self, rows: _Rows, values: Sequence[Any]) -> str:
         """The samples of readings with these labels and values; nothing of those that have none."""
-        shapes = self._shapes(values)
-        if (pairs, shapes) != self._told_of:
-            self._told_of = pairs, shapes
-            each = zip(pairs, shapes, strict=True)
-            self._template = "".join(self._places(labels, shape) for labels, shape in each if shape is not False)
-        told = self._figures([value for value in values if value is not None])
-        # Below a million Python writes a number as Go does, only faster.
-        return self._template % tuple([float(it) if -MILLION < it < MILLION else _large(it) for it in told])
+        shape, figures = self._parted(values)
+        if (rows, shape) != self._around:
+            self._around = rows, shape
+            self._templates = {}
+        elif figures == self._figures:  # or one is 0.0 and was -0.0
+            return self._text
+        form, written = _written(figures)
+        if form not in self._templates:
+            self._templates[form] = self._template(rows, shape, form)
+        self._figures = figures
+        self._text = self._templates[form] % written
+        return self._text
 
-    def _shapes(self, values: Sequence[Any]) -> Sequence[Shape]:
-        return [value is not None for value in values]
+    def _parted(self, values: Sequence[Any]) -> tuple[Shape, Sequence[float]]:
+        if None not in values:
+            return (), values
+        return [value is not None for value in values], [value for value in values if value is not None]
 
-    def _places(self, labels: Pairs, _shape: Any) -> str:  # noqa: ANN401  as the shapes have it
-        return _place(self._column.sample, labels)
-
-    def _figures(self, values: Sequence[Any]) -> Iterable[float]:
-        return values
+    def _template(self, rows: _Rows, shape: Shape, form: str) -> str:
+        lines = rows.lines(form)
+        return self._column.sample.join(["", *(compress(lines, shape) if shape else lines)])
 
 
 class _ByKey(_Single):
     """The samples of a metric that has one for each key."""
 
-    def _shapes(self, values: Sequence[Any]) -> Sequence[Shape]:
-        return [False if value is None else tuple(value) for value in values]
+    __slots__ = ()
 
-    def _places(self, labels: Pairs, shape: Any) -> str:  # noqa: ANN401  as the shapes have it
-        return "".join(_place(self._column.sample, sorted([*labels, *self._keyed(key)])) for key in shape)
+    def _parted(self, values: Sequence[Mapping[Any, float] | None]) -> tuple[Shape, Sequence[float]]:
+        told = [value or {} for value in values]
+        return [*map(tuple, told)], [*chain.from_iterable([value.values() for value in told])]
 
-    def _keyed(self, key: str | tuple[str, ...]) -> Iterator[tuple[str, str]]:
-        for name, value in zip(self._column.by, (key,) if isinstance(key, str) else key, strict=True):
-            yield name, _escaped(value)
+    def _template(self, rows: _Rows, shape: Shape, form: str) -> str:
+        name, by = self._column.sample, self._column.by
+        places = {keys: tuple(self._places(keys)) for keys in set(shape)}
+        each = zip(rows.lines(form, by), shape, strict=True)
+        return "".join([(name + line) * len(keys) % places[keys] for line, keys in each])
 
-    def _figures(self, values: Sequence[Mapping[Any, float]]) -> Iterable[float]:
-        return chain.from_iterable(value.values() for value in values)
+    def _places(self, keys: Sequence[str | tuple[str, ...]]) -> Iterator[str]:
+        for key in keys:
+            named = zip(self._column.by, (key,) if isinstance(key, str) else key, strict=True)
+            yield from (_escaped(value) for _, value in sorted(named))
 
 
 class _Buckets(_Single):
     """The samples of a histogram."""
 
-    def _shapes(self, values: Sequence[Any]) -> Sequence[Shape]:
-        return [False if value is None else value.edges for value in values]
+    __slots__ = ()
 
-    def _places(self, labels: Pairs, shape: Any) -> str:  # noqa: ANN401  as the shapes have it
-        name, edges = self._column.name, (*map(_number, shape), "+Inf")
-        buckets = [_place(f"{name}_bucket", sorted([*labels, ("le", edge)])) for edge in edges]
-        return "".join([*buckets, _place(f"{name}_count", labels), _place(f"{name}_sum", labels)])
+    def _parted(self, values: Sequence[Distribution | None]) -> tuple[Shape, Sequence[float]]:
+        shape = [None if value is None else value.edges for value in values]
+        return shape, [*chain.from_iterable([_summed(value) for value in values if value is not None])]
 
-    def _figures(self, values: Sequence[Distribution]) -> Iterable[float]:
-        for value in values:
-            below = [*accumulate(value.counts)]
-            yield from (*below, below[-1], value.sum)
+    def _template(self, rows: _Rows, shape: Shape, form: str) -> str:
+        each = zip(rows.lines(form, LADDER), rows.lines(form), shape, strict=True)
+        return "".join([self._ladder(rung, line, edges) for rung, line, edges in each if edges is not None])
 
-
-def _place(sample: str, pairs: Pairs) -> str:
-    braced = "{" + ",".join([f'{label}="{value}"' for label, value in pairs]) + "}" if pairs else ""
-    return f"{sample}{braced}".replace("%", "%%") + PLACE
+    def _ladder(self, rung: str, line: str, edges: tuple[float, ...]) -> str:
+        name, places = self._column.name, (*map(_large, edges), "+Inf")
+        return f"{name}_bucket{rung}" * len(places) % places + f"{name}_count{line}{name}_sum{line}"
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+def _summed(spread: Distribution) -> Sequence[float]:
+    below = [*accumulate(spread.counts)]
+    return [*below, below[-1], spread.sum]
 
 
-def _number(value: float) -> str:
-    return repr(float(value)) if -MILLION < value < MILLION else _large(value)
+def _written(figures: Sequence[float]) -> tuple[str, tuple[object, ...]]:
+    """The places that the figures are to fill, and as what they fill them."""
+    # A sum that is whole is of whole numbers alone; one below a million is of no NaN, and of nothing above it. Tuples
+    # are made of lists: what is made of an iterator is made too large and cut, and Python keeps thousands of such cuts.
+    total = sum(map(abs, figures))
+    if not total < MILLION:
+        return "%s", tuple([float(it) if -MILLION < it < MILLION else _large(it) for it in figures])
+    return ("%d.0", tuple(figures)) if isinstance(total, int) else ("%s", (*map(float, figures),))
 
 
-@lru_cache(maxsize=1024)  # Sizes, limits and moments, of which most are the same the next time.
+@lru_cache(maxsize=256)  # Sizes, limits and moments, of which most are the same the next time.
 def _large(value: float) -> str:
-    told: str = floatToGoString(float(value))  # type: ignore[no-untyped-call]  # prometheus_client leaves it so
+    if MILLION <= value < EXACT and value == int(value):
+        digits = str(int(value))
+        return f"{digits[0]}.{digits[1:]}".rstrip(".0") + f"e+{len(digits) - 1:02}"
+    told: str = floatToGoString(value)  # type: ignore[no-untyped-call]  # prometheus_client leaves it so
     return told

@@ -31,7 +31,7 @@ def told(folder: Path, samples: int) -> Sequence[Reading]:
 
 def looks(readings: Sequence[Reading]) -> Iterator[Sequence[Reading]]:
     """The same readings over and over, each time as if they had been read again and every measure had moved on."""
-    # Read before anything is measured, and together more numbers than the encoder remembers.
+    # Read before anything is measured.
     return cycle([[_moved(reading, by=look) for reading in readings] for look in range(16)])
 
 
