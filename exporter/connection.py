@@ -2,25 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum, auto
+from functools import partial
 
-import h11
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
-from uvicorn.server import ServerState
+from exporter.frozen import frozen
+from exporter.messages import Request, Requests, Response, encoded, plain
 
 log = logging.getLogger(__name__)
 
 OTHER = "other"
-BITE = 4096
 
+Answer = Callable[[Request], Coroutine[object, object, Response]]
 Count = Callable[[str, int], None]
 """Counts an answer by its path and its status."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Limits:
     """What clients may take of the server."""
 
@@ -42,91 +40,117 @@ class _Owed(Enum):
     NOTHING = auto()
     REQUEST = auto()
     READING = auto()
+    ANOTHER = auto()
 
 
-class Connection(H11Protocol):
-    """A connection of uvicorn's, whose client gets so much time and no more.
+class Connection(asyncio.Protocol):
+    """Answers requests in turn, each in one write once the answer before is read; is one of the crowd until its end."""
 
-    uvicorn itself waits for ever for the rest of a request, and for a client to read its answer.
-    """
-
-    def __init__(self, config: uvicorn.Config, state: ServerState, limits: Limits, count: Count) -> None:
-        super().__init__(config, state, {})
-        self.since = self.loop.time()
+    def __init__(self, answer: Answer, count: Count, limits: Limits, crowd: "set[Connection]") -> None:
+        self._loop = asyncio.get_running_loop()
+        self.since = self._loop.time()
+        self._answer = answer
         self._count = count
         self._limits = limits
-        self._seconds = {_Owed.REQUEST: limits.request_seconds, _Owed.READING: limits.answer_seconds}
+        self._seconds = {
+            _Owed.REQUEST: limits.request_seconds,
+            _Owed.READING: limits.answer_seconds,
+            _Owed.ANOTHER: limits.idle_seconds,
+        }
+        self._crowd = crowd
+        self._requests = Requests(limits.header_bytes)
+        self._untaken = bytearray()
+        self._answering: asyncio.Task[Response] | None = None
         self._owed = _Owed.NOTHING
         self._deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in asyncio
         """Makes room by dropping the connection that has been silent longest, so that a crowd keeps nobody out."""
-        if len(self.connections) >= self._limits.connections:
-            _drop_longest([each for each in self._others() if each.silent])
-        super().connection_made(transport)
+        if len(self._crowd) >= self._limits.connections:
+            _drop_longest([each for each in self._crowd if each.silent])
+        self._crowd.add(self)
+        self._transport = transport
         transport.set_write_buffer_limits(high=0)  # every answer not read at once is told to pause_writing
         self._reckon()
 
     def data_received(self, data: bytes) -> None:
-        """Passes on small bites, since h11 measures only a header that is not complete after one."""
-        for start in range(0, len(data), BITE):
-            if not self.transport.is_closing():
-                super().data_received(data[start : start + BITE])
-
-    def handle_events(self) -> None:
-        super().handle_events()
-        self._reckon()
+        self._untaken += data
+        self._go_on()
 
     def pause_writing(self) -> None:
         """Drops the connection that has been reading longest where too many answers lie unread."""
-        super().pause_writing()
-        unread = [each for each in self._others() if each.unread]
+        unread = [each for each in self._crowd if each.unread and each is not self]
         if len(unread) >= self._limits.unread_answers:
             _drop_longest(unread)
         self._reckon()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        self._reckon()
+        self._go_on()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
+    def connection_lost(self, _error: Exception | None) -> None:
         self._owe(_Owed.NOTHING)
+        if self._answering is None:
+            self._crowd.discard(self)
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuses what is not HTTP, be it a header or, where an answer is on its way already, a piece of a body."""
-        log.debug("refused what is not HTTP", extra={"client": self.client})
-        self._count(OTHER, 400)
-        if self.conn.our_state is h11.SEND_RESPONSE and self._latest and self._latest.scope["method"] == "HEAD":
-            self.transport.abort()  # An answer to HEAD has no body, and uvicorn's refusal has one.
-            return
-        super().send_400_response(msg)
-        if self._latest is not None:
-            self._latest.disconnected = True
+    def drop(self) -> None:
+        """Hangs up at once, whatever is under way."""
+        self._transport.abort()
+        if self._answering is not None:
+            self._answering.cancel()
 
     @property
     def silent(self) -> bool:
         """Whether no request is under way."""
-        return self.conn.their_state is h11.IDLE and not self.unread and not self.transport.is_closing()
+        return self._answering is None and not self.unread and not self._transport.is_closing()
 
     @property
     def unread(self) -> bool:
         """Whether a part of an answer lies here still."""
-        return self.transport.get_write_buffer_size() > 0
+        return self._transport.get_write_buffer_size() > 0
 
-    @property
-    def _latest(self) -> RequestResponseCycle | None:
-        return self.cycle  # which uvicorn declares never to be None, and leaves at None until the first request
+    def _go_on(self) -> None:
+        """Takes up the next request where its turn has come; until then no more is read than what is here already."""
+        if self.silent:
+            self._take_up()
+        if self._untaken:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+        self._reckon()
 
-    def _others(self) -> "Iterator[Connection]":
-        return (each for each in self.connections if isinstance(each, Connection) and each is not self)
+    def _take_up(self) -> None:
+        while self._untaken and not self._requests.asked:
+            self._requests.take(self._untaken)
+        if not self._requests.asked:
+            return
+        request = self._requests.asked.popleft()
+        if request is None:
+            log.debug("refused what is not HTTP", extra={"client": self._transport.get_extra_info("peername")})
+            self._say(plain(400, "Invalid HTTP request received."), path=OTHER)
+        else:
+            self._answering = self._loop.create_task(self._answer(request))
+            self._answering.add_done_callback(partial(self._answered, request))
+
+    def _answered(self, request: Request, answering: asyncio.Task[Response]) -> None:
+        self._answering = None
+        self._say(_outcome(request, answering), path=request.path, method=request.method)
+        self._go_on()
+
+    def _say(self, response: Response, *, path: str, method: str = "GET") -> None:
+        self._count(path, response.status)
+        if self._transport.is_closing():
+            self._crowd.discard(self)
+            return
+        last = self._requests.last and not self._requests.asked
+        self._transport.write(encoded(response, to=method, last=last))
+        if last:
+            self._transport.close()
 
     def _reckon(self) -> None:
-        begun = self._latest is None or bool(self.conn.trailing_data[0])
         if self.unread:
             self._owe(_Owed.READING)
-        elif self.conn.their_state is h11.SEND_BODY or (self.conn.their_state is h11.IDLE and begun):
-            self._owe(_Owed.REQUEST)
+        elif self.silent:
+            self._owe(_Owed.REQUEST if self._requests.begun else _Owed.ANOTHER)
         else:
             self._owe(_Owed.NOTHING)
 
@@ -134,13 +158,24 @@ class Connection(H11Protocol):
         """Starts the time for it, unless it runs already: a client that trickles gains nothing."""
         if owed is self._owed:
             return
-        self._owed, self.since = owed, self.loop.time()
+        self._owed, self.since = owed, self._loop.time()
         if self._deadline:
             self._deadline.cancel()
-        if owed in self._seconds:
-            self._deadline = self.loop.call_later(self._seconds[owed], self.transport.abort)
+        if owed is not _Owed.NOTHING:
+            end = self._transport.close if owed is _Owed.ANOTHER else self._transport.abort
+            self._deadline = self._loop.call_later(self._seconds[owed], end)
+
+
+def _outcome(request: Request, answering: asyncio.Task[Response]) -> Response:
+    if answering.cancelled():
+        return plain(503, "the server stops")
+    error = answering.exception()
+    if error is None:
+        return answering.result()
+    log.error("no answer at %s", request.path, exc_info=error)
+    return plain(500, "Internal Server Error")
 
 
 def _drop_longest(connections: Sequence[Connection]) -> None:
     if connections:
-        min(connections, key=lambda each: each.since).transport.abort()
+        min(connections, key=lambda each: each.since).drop()

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 
+from exporter.messages import Response, plain
 from exporter.nvml.lease import Lease
 from exporter.watch import Watch
-from exporter.web import Post, Response, plain
+from exporter.web import Post
 
 PATIENCE = 8.0  # Seconds; less than what most clients wait.
 

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from exporter.exposition import Catalog, Exposition
+from exporter.messages import Request, Response, plain
 from exporter.page import page
 from exporter.reading import Reading
-from exporter.web import Post, Request, Response, Route, accepts_gzip, compressed, plain
+from exporter.web import Post, Route, accepts_gzip, compressed
 
 
 def routes(

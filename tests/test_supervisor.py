@@ -15,8 +15,9 @@ from threading import Event
 import pytest
 
 from exporter.listening import bind
+from exporter.messages import Request, Response, plain
 from exporter.supervisor import Supervisor
-from exporter.web import Request, Response, Server, plain
+from exporter.web import Server
 from tests.daemon import PATIENCE, begun, started
 from tests.nvml.driver import Driver, require_compiler
 

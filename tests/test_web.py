@@ -17,7 +17,8 @@ import pytest
 
 from exporter.connection import Limits
 from exporter.listening import Unbound, bind
-from exporter.web import Post, Request, Response, Route, Server, compressed, plain
+from exporter.messages import Request, Response, plain
+from exporter.web import Post, Route, Server, compressed
 
 METRICS = b"up 1\n" * 1000
 LONG = bytes(60_000)
@@ -83,6 +84,12 @@ def asked(server: Server, path: str = "/metrics", method: str = "GET", **headers
         return answer(client, method)
 
 
+def patience() -> Iterator[None]:
+    for _ in range(500):
+        yield
+        time.sleep(0.02)
+
+
 def rest(client: socket.socket) -> int:
     """How much the server still sends, until it closes."""
     count = 0
@@ -130,6 +137,13 @@ def test_head_is_answered_as_get_without_its_body() -> None:
     assert body == METRICS
 
 
+def test_an_answer_to_head_ends_with_its_header() -> None:
+    with serving() as server, connected(server) as client:
+        client.sendall(GET.replace(b"GET", b"HEAD"))
+
+        assert client.recv(65536).endswith(b"\r\n\r\n")
+
+
 def test_another_method_is_refused_with_those_allowed() -> None:
     with serving() as server:
         response, _ = asked(server, method="DELETE")
@@ -173,6 +187,75 @@ def test_a_post_that_waits_holds_up_neither_others_nor_stopping(caplog: pytest.L
     assert caplog.text == ""
 
 
+def test_what_a_post_has_begun_is_done_though_its_client_has_gone() -> None:
+    begun, let_on, done = Event(), Event(), Event()
+
+    async def act() -> Response:
+        begun.set()
+        await asyncio.to_thread(let_on.wait, 10)
+        done.set()
+        return plain(200, "done")
+
+    with serving({"/-/act": Post(act)}) as server:
+        with connected(server) as client:
+            client.sendall(b"POST /-/act HTTP/1.1\r\nHost: x\r\n\r\n")
+            begun.wait(10)
+        let_on.set()
+
+        assert done.wait(10)
+        assert any(not server._connections for _ in patience())
+        assert server.requests["/-/act", "200"] == 1
+
+
+def test_stopping_calls_off_what_a_client_that_has_gone_had_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    begun, ended = Event(), Event()
+
+    async def act() -> Response:
+        begun.set()
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.set()
+        return plain(200, "at last")
+
+    with serving({"/-/act": Post(act), **ROUTES}) as server:
+        with connected(server) as client:
+            client.sendall(b"POST /-/act HTTP/1.1\r\nHost: x\r\n\r\n")
+            begun.wait(10)
+        asked(server)
+
+        server.stop()
+
+    assert ended.is_set()
+    assert caplog.text == ""
+
+
+def test_a_post_that_is_called_off_is_told_to_its_client() -> None:
+    async def act() -> Response:
+        raise asyncio.CancelledError
+
+    with serving({"/-/act": Post(act)}) as server:
+        response, _ = asked(server, "/-/act", "POST")
+
+    assert response.status == 503
+
+
+def test_no_more_is_read_while_an_answer_is_being_made() -> None:
+    async def act() -> Response:
+        await asyncio.sleep(600)
+        return plain(200, "at last")
+
+    with serving({"/-/act": Post(act)}) as server, connected(server) as client:
+        client.sendall(b"POST /-/act HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.settimeout(0.5)
+        sent = 0
+        with suppress(TimeoutError):
+            while sent < 100_000_000:
+                sent += client.send(GET * 10_000)
+
+    assert sent < 100_000_000
+
+
 def test_an_unknown_path_is_not_found() -> None:
     with serving() as server:
         response, _ = asked(server, "/metrics/")
@@ -189,6 +272,30 @@ def test_a_route_that_raises_is_500_and_logged_and_the_next_request_is_answered(
 
     assert (failed.status, next_one.status) == (500, 200)
     assert "ZeroDivisionError: /broken" in caplog.text
+
+
+def test_a_route_that_raises_leaves_its_connection_to_the_next_request() -> None:
+    with serving() as server, connected(server) as client:
+        client.sendall(GET.replace(b"/metrics", b"/broken"))
+        failed, _ = answer(client)
+        client.sendall(GET)
+        _, body = answer(client)
+
+    assert (failed.status, body) == (500, METRICS)
+
+
+def test_a_header_that_cannot_be_said_costs_no_answer() -> None:
+    with serving({"/": lambda _: plain(200, "ok", **{"x-price": "5 €"})}) as server:
+        response, body = asked(server, "/")
+
+    assert (response.getheader("x-price"), body) == ("5 ?", b"ok\n")
+
+
+def test_an_answer_comes_in_one_piece() -> None:
+    with serving() as server, connected(server) as client:
+        client.sendall(GET)
+
+        assert client.recv(65536).endswith(METRICS)
 
 
 def test_requests_are_counted_by_known_path_and_status() -> None:
@@ -255,6 +362,14 @@ def test_an_idle_connection_outlives_the_time_a_request_may_take() -> None:
     assert body == METRICS
 
 
+def test_a_connection_that_asks_for_nothing_more_is_closed_in_time() -> None:
+    with serving(idle_seconds=0.2) as server, connected(server) as client:
+        client.sendall(GET)
+        answer(client)
+
+        assert rest(client) == 0
+
+
 def test_pipelined_requests_are_answered_in_turn() -> None:
     with serving() as server, connected(server) as client:
         client.sendall(GET + GET.replace(b"/metrics", b"/nowhere") + GET)
@@ -269,7 +384,54 @@ def test_pipelined_requests_are_answered_in_turn() -> None:
     ]
 
 
-@pytest.mark.parametrize("sent", [b"", b"G", GET[:-2], GET[:-2] + b"Content-Length: 9\r\n"])
+def test_what_is_asked_before_what_is_not_http_is_answered() -> None:
+    with serving() as server, connected(server) as client:
+        client.sendall(GET.replace(b"/metrics", b"/nowhere") * 2 + b"garbage\r\n\r\n" + GET)
+        received = bytearray()
+        while more := client.recv(65536):
+            received += more
+
+    assert [line.split()[1] for line in received.splitlines() if line.startswith(b"HTTP/1.1")] == [
+        b"404",
+        b"404",
+        b"400",
+    ]
+
+
+def test_what_is_asked_while_an_answer_is_made_is_answered_after_it() -> None:
+    begun, let_on = Event(), Event()
+
+    async def act() -> Response:
+        begun.set()
+        await asyncio.to_thread(let_on.wait, 10)
+        return plain(200, "at last")
+
+    with serving({"/-/act": Post(act), **ROUTES}) as server, connected(server) as client:
+        client.sendall(b"POST /-/act HTTP/1.1\r\nHost: x\r\n\r\n")
+        begun.wait(10)
+        client.sendall(GET)
+        asked(server)  # By which that has come.
+        let_on.set()
+        received = bytearray()
+        while not received.endswith(METRICS):
+            received += client.recv(65536)
+        client.sendall(GET)
+        _, last = answer(client)
+
+    assert received.index(b"at last") < received.index(METRICS)
+    assert last == METRICS
+
+
+def test_a_connection_may_say_more_than_the_limit_in_many_requests() -> None:
+    with serving() as server, connected(server) as client:
+        for _ in range(20):
+            client.sendall(GET[:-2] + b"X: " + b"x" * 1000 + b"\r\n\r\n")
+            response, _ = answer(client)
+
+    assert response.status == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"G", GET[:-2], GET[:-2] + b"Content-Length: 9\r\n"])
 def test_a_connection_without_a_complete_request_is_closed_in_time(sent: bytes) -> None:
     with serving(request_seconds=0.2) as server, connected(server) as client:
         client.sendall(sent)
@@ -335,6 +497,91 @@ def test_a_body_is_refused_and_not_waited_for(method: bytes, status: int, body: 
         assert rest(client) == 0
 
 
+ONCE = b"Host: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "request_"),
+    [
+        (200, b"GET /metrics HTTP/1.0\r\n\r\n"),
+        (200, b"GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"),
+        (200, GET[:-2] + b"Connection: close\r\n\r\n"),
+        (200, GET[:-2] + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"),
+        (200, GET[:-2] + b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n"),
+        (413, GET[:-2] + b"Content-Length: 40\r\n\r\n"),
+        (413, GET[:-2] + b"Content-Length: 5\r\n\r\nhello"),
+        (413, GET[:-2] + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"),
+        (413, GET[:-2] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (413, GET[:-2] + b"Transfer-Encoding: gzip\r\n\r\n"),
+        (400, GET[:-2] + b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n"),
+        (400, GET[:-2] + b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (400, GET[:-2] + b"Content-Length: 0\r\nContent-Length: 5\r\n\r\nhello"),
+        (400, GET[:-2] + b"Content-Length: +5\r\n\r\nhello"),
+        (400, GET[:-2] + b"Content-Length : 5\r\n\r\nhello"),
+        (400, GET[:-2] + b"X: folded\r\n Content-Length: 5\r\n\r\nhello"),
+        (400, GET.replace(b"\r\n", b"\n")),
+        (400, GET[:-2] + b"X: \0\r\n\r\n"),
+        (400, GET[:-2] + ONCE + b"\r\n"),
+        (400, GET.replace(ONCE, b"")),
+        (400, GET.replace(b"1.1", b"1.0")[:-2] + ONCE + b"\r\n"),
+        (400, GET.replace(b"1.1", b"2.0")),
+        (400, GET.replace(b"1.1", b"0.9")),
+        (400, b"GET /metrics\r\n\r\n"),
+        (400, GET.replace(b"/metrics", b"/metrics HTTP/1.1 /metrics")),
+        (400, GET.replace(b"/metrics", b"/\xff")),
+    ],
+)
+def test_nothing_is_read_after_a_request_that_must_be_the_last(status: int, request_: bytes) -> None:
+    with serving() as server, connected(server) as client:
+        client.sendall(request_ + GET.replace(b"/metrics", b"/smuggled"))
+        response, _ = answer(client)
+
+        assert (response.status, response.getheader("Connection")) == (status, "close")
+        assert rest(client) == 0
+    assert ("other", "404") not in server.requests
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        (b"/a%20b", "/a b", ""),
+        (b"/%ff", "/\ufffd", ""),
+        (b"/where?a=%20?&b", "/where", "a=%20?&b"),
+        (b"http://x/where", "http://x/where", ""),
+        (b"//where", "//where", ""),
+        (b"*", "*", ""),
+    ],
+)
+def test_a_target_is_told_as_it_is_written_but_for_what_is_escaped_in_its_path(
+    target: bytes, path: str, query: str
+) -> None:
+    told: list[Request] = []
+
+    def route(request: Request) -> Response:
+        told.append(request)
+        return plain(200, "ok")
+
+    with serving({path: route}) as server, connected(server) as client:
+        client.sendall(GET.replace(b"/metrics", target))
+        answer(client)
+
+    assert [(request.path, request.query) for request in told] == [(path, query)]
+
+
+def test_what_surrounds_a_header_is_no_part_of_it_and_its_bytes_may_be_any() -> None:
+    told: list[Request] = []
+
+    def route(request: Request) -> Response:
+        told.append(request)
+        return plain(200, "ok")
+
+    with serving({"/metrics": route}) as server, connected(server) as client:
+        client.sendall(GET[:-2] + b"X-One: \t a \t \r\nX-None:\r\nX-none: \xe9\r\n\r\n")
+        answer(client)
+
+    assert told[0].headers == {"host": "x", "x-one": "a", "x-none": "é"}
+
+
 @contextmanager
 def unread(server: Server, path: bytes) -> Iterator[socket.socket]:
     """A client that was sent what the smallest of buffers hold of its answer."""
@@ -363,6 +610,15 @@ def test_a_client_that_takes_its_answer_late_but_in_time_gets_all_of_it_and_may_
 
     assert late == LONG
     assert next_one == METRICS
+
+
+def test_no_answer_is_made_before_the_one_before_it_is_read() -> None:
+    with serving() as server, unread(server, b"/endless") as client:
+        client.sendall(GET.replace(b"/metrics", b"/endless") * 3)
+        client.recv(1)
+        asked(server)
+
+        assert server.requests["/endless", "200"] == 1
 
 
 def test_the_oldest_of_too_many_unread_answers_is_dropped() -> None:
@@ -459,7 +715,8 @@ def test_a_client_that_resets_in_the_middle_of_its_answer_leaves_no_word_in_the_
 STUCK = """
 import asyncio, time
 from exporter.listening import bind
-from exporter.web import Server, plain
+from exporter.messages import plain
+from exporter.web import Server
 
 async def stuck():
     sockets = bind(["127.0.0.1:0"])

@@ -1,12 +1,13 @@
 """A YAML file read section by section; what nobody asks for in it is refused, by its name and line."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
 import yaml
+
+from exporter.frozen import frozen
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ class WrongWebConfig(Exception):  # noqa: N818  it reads as the sentence it rais
     """The file, or one that it names, cannot be used; the message tells where and why, and holds no secret."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Setting:
     """One setting as it stands in a file."""
 

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 
+from exporter.frozen import frozen
 from exporter.webconfig.document import Section, Setting, document, valued
 from exporter.webconfig.limits import Rate
 from exporter.webconfig.users import is_hash
@@ -71,7 +72,7 @@ Pem = Path | str
 """Certificates or a key: in a file, or here and now."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Tls:
     """How the server proves who it is, and what it asks of its clients."""
 
@@ -86,7 +87,7 @@ class Tls:
     in_our_order: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WebConfig:
     """What the file says."""
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -12,9 +12,10 @@ from threading import Event
 from threading import Thread as Follower
 from typing import Annotated
 
+from exporter.frozen import frozen
+from exporter.messages import Request, Response, plain
 from exporter.reading import Gauge, Reading
 from exporter.threads import Thread
-from exporter.web import Request, Response, plain
 from exporter.webconfig.document import WrongWebConfig
 from exporter.webconfig.file import Tls, WebConfig, read
 from exporter.webconfig.limits import Bucket
@@ -29,7 +30,7 @@ Secure = Callable[[asyncio.Protocol, Callable[[], None]], asyncio.Protocol]
 State = Mapping[Path, tuple[int, ...] | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LetIn(Reading):
     """What came of reading who is let in."""
 
@@ -43,7 +44,7 @@ class LetIn(Reading):
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Rules:
     """What holds for requests and connections from now on."""
 

@@ -11,9 +11,10 @@ import pytest
 
 from exporter.commands.healthcheck import DEFAULT, VARIABLE, healthcheck
 from exporter.listening import bind
+from exporter.messages import plain
 from exporter.settings.environment import variables
 from exporter.settings.model import Web
-from exporter.web import Server, plain
+from exporter.web import Server
 from exporter.webconfig import Guard
 from tests.daemon import PATIENCE, ROOT, Daemon, begun, ended
 from tests.services.scripted import Stage, reply

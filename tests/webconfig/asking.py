@@ -10,7 +10,8 @@ from pathlib import Path
 
 from exporter.connection import Limits
 from exporter.listening import bind
-from exporter.web import Response, Server, plain
+from exporter.messages import Response, plain
+from exporter.web import Server
 from exporter.webconfig import Guard
 
 LONG = bytes(3_000_000)

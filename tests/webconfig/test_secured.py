@@ -318,11 +318,11 @@ def test_a_client_that_does_not_read_its_answer_is_dropped(paper: Papers) -> Non
         client.sendall(GET.replace(b"metrics", b"long"))
         for _ in range(100):
             time.sleep(0.05)
-            if not server._state.connections:
+            if not server._connections:
                 break
         client.close()
 
-        assert not server._state.connections
+        assert not server._connections
 
 
 def test_a_crowd_of_silent_connections_keeps_nobody_out(paper: Papers) -> None:
@@ -332,7 +332,7 @@ def test_a_crowd_of_silent_connections_keeps_nobody_out(paper: Papers) -> None:
         let_in = is_let_in(paper, port, None)
 
         assert let_in
-        assert len(server._state.connections) <= 11
+        assert len(server._connections) <= 11
 
 
 def test_a_connection_that_is_reset_leaves_nothing_behind(paper: Papers) -> None:
@@ -343,11 +343,11 @@ def test_a_connection_that_is_reset_leaves_nothing_behind(paper: Papers) -> None
                 client.sendall(said)
         assert is_let_in(paper, port, None)  # after all of them
         for _ in range(100):
-            if not server._state.connections:
+            if not server._connections:
                 break
             time.sleep(0.02)
 
-        assert not server._state.connections
+        assert not server._connections
 
 
 def test_stopping_drops_every_connection(paper: Papers) -> None:
