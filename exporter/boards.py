@@ -6,6 +6,7 @@ from functools import cached_property
 from itertools import takewhile
 from typing import TypeVar
 
+from exporter.frozen import frozen
 from exporter.gpus.activity import Gpu
 from exporter.gpus.identity import GpuIdentity
 from exporter.gpus.mig import MigIdentity
@@ -22,7 +23,7 @@ EVERYTHING = frozenset({None, "", "all"})
 """What `NVIDIA_VISIBLE_DEVICES` says where no GPU is kept from a process."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Board:
     """A GPU of this machine, as far as it tells whose it is."""
 

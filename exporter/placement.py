@@ -1,11 +1,12 @@
 """On which GPUs a service runs: as configured, else by its processes, else by the environment it was started in."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Annotated
 
 from exporter.boards import Board, Held, Machine, Rack, by_index, distinct, named, visible
+from exporter.frozen import frozen
 from exporter.gpus.activity import Gpu
 from exporter.reading import Gauge, Label, Note, Reading
 from exporter.sources.process import Process
@@ -36,7 +37,7 @@ WHY: Mapping[Match, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ServiceGpu(Reading):
     """One GPU of a service."""
 
@@ -53,7 +54,7 @@ class ServiceGpu(Reading):
     ] = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ServiceGpuMemory(Reading):
     """What a service holds of one GPU."""
 
@@ -70,7 +71,7 @@ class ServiceGpuMemory(Reading):
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ServiceGpus(Reading):
     """How a service's GPUs are known."""
 
@@ -80,7 +81,7 @@ class ServiceGpus(Reading):
     memory_unknown: Annotated[str, Note("Why it is not known how much of their memory the service holds.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Placement:
     """On which GPUs a service runs, by what that is known, and what its processes hold of any."""
 
@@ -105,7 +106,7 @@ class Placement:
         return sum(told) if parts and len(told) == len(parts) else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Word:
     """What was said of a service's GPUs, rather than seen."""
 

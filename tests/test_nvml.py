@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pynvml
@@ -13,6 +13,7 @@ import pytest
 
 from exporter.gpus.activity import Gpu
 from exporter.gpus.identity import GpuDriver
+from exporter.gpus.xids import GpuXids
 from exporter.nvml import Nvml
 from exporter.reading import Reason, Unreadable
 from exporter.sources.gpu import GpuCalls, GpuDevices
@@ -35,15 +36,25 @@ def failed(readings: Readings) -> Mapping[str, int]:
     return {reason: times for reason, times in of(Collection, readings)[0].failures.items() if times}
 
 
-def until_readable(look: Look) -> Readings:
-    """What the first look says that succeeds."""
+def until(look: Look, met: Callable[[Readings], object]) -> Readings:
+    """What the first look says of which this is true."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         readings = look()
-        if of(Collection, readings)[0].up:
+        if met(readings):
             return readings
         time.sleep(0.05)
-    raise AssertionError("the driver was never readable again")
+    raise AssertionError("it never came about")
+
+
+def until_readable(look: Look) -> Readings:
+    """What the first look says that succeeds."""
+    return until(look, lambda readings: of(Collection, readings)[0].up)
+
+
+def until_heard(look: Look) -> Readings:
+    """What the first look says after Xids are waited for, lest it be that thread which opens a driver loaded anew."""
+    return until(look, lambda readings: of(GpuXids, readings))
 
 
 def test_a_function_that_the_driver_does_not_know_is_asked_for_once(driver: Driver) -> None:
@@ -61,7 +72,7 @@ def test_a_driver_is_asked_anew_what_it_knows_once_it_was_loaded_anew(driver: Dr
     driver.script({"result.nvmlDeviceGetTotalEnergyConsumption": 13})
 
     with looking(driver.environment) as look:
-        before = look()
+        before = until_heard(look)
         driver.script({"driver.generation": 2, "result.nvmlDeviceGetTotalEnergyConsumption": None})
         after = until_readable(look)
 
@@ -102,7 +113,7 @@ def test_a_driver_that_is_loaded_later_is_found(driver: Driver) -> None:
 
 def test_a_driver_that_was_upgraded_and_loaded_anew_costs_one_look(driver: Driver) -> None:
     with looking(driver.environment) as look:
-        look()
+        until_heard(look)
         driver.script({"driver.generation": 2, "driver.version": "590.48.01"})
         missed, after = look(), look()
 
@@ -208,7 +219,7 @@ def test_a_gpu_is_asked_again_what_it_did_not_support_once_the_driver_was_loaded
     driver.script({"gpu.0.power_mw": "N/A"})
 
     with looking(driver.environment) as look:
-        before = look()
+        before = until_heard(look)
         driver.script({"driver.generation": 2, "gpu.0.power_mw": 70_000})
         after = until_readable(look)
 
@@ -312,7 +323,7 @@ def test_a_driver_that_is_loaded_anew_is_read_again_at_the_second_look(driver: D
     driver.script({"gpus": 8})
 
     with looking(driver.environment) as look:
-        look()
+        until_heard(look)
         driver.script({"driver.generation": 2})
         missed, after = look(), look()
 

@@ -1,9 +1,9 @@
 """What each GPU does: how busy it is, what it holds, draws and runs at, and what keeps it from more."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated
 
+from exporter.frozen import frozen
 from exporter.nvml import MEMORY_V2, Respondent, millions, ratio, thousandths, within
 from exporter.reading import Counter, Gauge, Label, Reading
 
@@ -14,7 +14,7 @@ MOST_WATTS = 25_000
 MOST_CELSIUS = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GpuFastest(Reading):
     """How fast one GPU could be."""
 
@@ -26,7 +26,7 @@ class GpuFastest(Reading):
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Gpu(Reading):
     """What one GPU does; whatever it cannot tell is absent."""
 

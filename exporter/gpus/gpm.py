@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from exporter.frozen import frozen
 from exporter.nvml import Respondent
 from exporter.nvml.gpm import Metric, Part, Samples, Stretch
 from exporter.reading import Gauge, Label, Reading
@@ -31,7 +32,7 @@ MOST_PERCENT = 105
 """Two counts that are made up a moment apart come to a little more than all there is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GpuUnits(Reading):
     """What the units of one GPU do."""
 

@@ -1,9 +1,9 @@
 """What slows a GPU down: why its clocks are held back, now and over time, and the heat it has to get rid of."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
+from exporter.frozen import frozen
 from exporter.nvml import Respondent, within
 from exporter.nvml.door import Question
 from exporter.nvml.fields import HW_POWER_BRAKE, HW_THERMAL, MEMORY_TEMPERATURE, SW_THERMAL, Field, values
@@ -39,7 +39,7 @@ MOST_PERCENT = 1000
 MOST_FANS = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GpuThrottle(Reading):
     """Why the clocks of one GPU are not the fastest."""
 
@@ -56,7 +56,7 @@ class GpuThrottle(Reading):
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GpuHeat(Reading):
     """How hot one GPU is beside its chip, what cools it, and how long it was slowed down."""
 

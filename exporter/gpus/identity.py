@@ -1,8 +1,8 @@
 """What each GPU is, and the driver that tells of it."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
+from exporter.frozen import frozen
 from exporter.nvml import Respondent
 from exporter.reading import Gauge, Label, Reading
 
@@ -20,7 +20,7 @@ ARCHITECTURES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GpuDriver(Reading):
     """The driver, and what else has a version of its own."""
 
@@ -31,7 +31,7 @@ class GpuDriver(Reading):
     info: Annotated[int, Gauge("The driver's versions, as labels of a constant 1; absent where no driver answers.")] = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GpuIdentity(Reading):
     """What one GPU is."""
 

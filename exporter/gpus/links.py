@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Self
 
+from exporter.frozen import by_place, frozen
 from exporter.nvml import Respondent, within
 from exporter.nvml.fields import EVERY_LINK, Field, values
 from exporter.reading import Counter, Gauge, Label, Reading
@@ -30,7 +32,7 @@ NEWEST_PCIE = 15
 WIDEST_PCIE = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GpuLinks(Reading):
     """What one GPU sends and receives, and how well that goes."""
 
@@ -76,7 +78,7 @@ class GpuLinks(Reading):
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Unbroken:
     """A count that goes on where the board's own began again."""
 
@@ -137,9 +139,15 @@ def _found(told: Respondent, past: Past) -> Mapping[Field, int]:
     return {**found, **values(told, *_of_links(links))} if links else found
 
 
+@cache  # The same at every look.
 def _of_links(links: int) -> Sequence[Field]:
-    each = [(error, link) for error in ERRORS.values() for link in range(links)]
+    each = [link for error in ERRORS for link in _of_each_link(error, links)]
     return (*each, *TOTALS.values()) if links else ()
+
+
+@cache
+def _of_each_link(error: str, links: int) -> Sequence[Field]:
+    return tuple((ERRORS[error], link) for link in range(links))
 
 
 def _unbroken(past: Past, found: Mapping[Field, int], counter: Field) -> int | None:
@@ -164,7 +172,7 @@ def _errors(past: Past, found: Mapping[Field, int]) -> Mapping[str, int]:
 
 def _sum(found: Mapping[Field, int], error: str, links: int) -> int | None:
     """Over the links that tell, since one that leads nowhere does not."""
-    each = [found[ERRORS[error], link] for link in range(links) if (ERRORS[error], link) in found]
+    each = [found[link] for link in _of_each_link(error, links) if link in found]
     return sum(each) if each else found.get(TOTALS[error]) if links else None
 
 

@@ -1,9 +1,9 @@
 """The instances that MIG makes of each GPU: which there are, their memory, and what their units do."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
+from exporter.frozen import frozen
 from exporter.gpus.gpm import shares
 from exporter.nvml import Door, Respondent
 from exporter.nvml.gpm import Part, Samples
@@ -11,7 +11,7 @@ from exporter.nvml.mig import Instance, instances, memory
 from exporter.reading import Gauge, Label, Reading
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MigIdentity(Reading):
     """What one instance is."""
 
@@ -30,7 +30,7 @@ class MigIdentity(Reading):
     ] = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Mig(Reading):
     """What one instance holds and does."""
 

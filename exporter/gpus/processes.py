@@ -1,10 +1,10 @@
 """Which processes hold a GPU's memory, by name or by number."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from exporter.frozen import frozen
 from exporter.nvml import MEMORY_V2, Door, Respondent
 from exporter.nvml.mig import instances
 from exporter.reading import Gauge, Label, Note, Reading
@@ -19,7 +19,7 @@ FIRST_PID_NAMESPACE = Path("pid:[4026531836]")
 Row = Mapping[str | int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Holder:
     """A process that holds memory of a GPU, or of one instance that MIG made of it."""
 
@@ -32,7 +32,7 @@ class Holder:
     """Which instance of the GPU; None where it is whole."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GpuProcesses(Reading):
     """Who holds the memory of one GPU."""
 

@@ -1,9 +1,9 @@
 """Whether a GPU can be relied on: what its memory got wrong, what was done about it, and what its driver advises."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated
 
+from exporter.frozen import frozen
 from exporter.nvml import Respondent, number, within
 from exporter.nvml.fields import Field, values
 from exporter.reading import Counter, Gauge, Label, Reading
@@ -28,7 +28,7 @@ RECOVERY_ACTION = 230
 MOST_ACTION = 255
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GpuReliability(Reading):
     """What one GPU got wrong, and what is to be done about it."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
+from exporter.frozen import by_place, frozen
 from exporter.gpus import activity, gpm, heat, identity, links, mig, processes, reliability, xids
 from exporter.nvml import Door, Respondent
 from exporter.nvml.gpm import Samples
@@ -30,7 +31,7 @@ class Remembers(Protocol):
         """Drop what is remembered of a GPU that has gone, or whose driver was closed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rhythm:
     """Seconds after which each tier is asked again; the fast one is at every look."""
 
@@ -38,7 +39,7 @@ class Rhythm:
     slow: float = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Tier:
     """What is asked together, and after how many seconds again."""
 

@@ -4,10 +4,11 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Condition, Thread
 from typing import Annotated
 
+from exporter.frozen import frozen
 from exporter.nvml.events import Event, Events, Unheard
 from exporter.reading import Counter, Gauge, Label, Reading, counted
 
@@ -19,7 +20,7 @@ MOST_LEFT = 10_000
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GpuXids(Reading):
     """What a GPU's driver said went wrong."""
 
@@ -38,11 +39,11 @@ class GpuXids(Reading):
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pace:
     """How long each thing takes, in seconds."""
 
-    wait: float = 1.0
+    wait: float = 2.0
     """For the next Xid; letting go takes this long at most."""
     rest: float = 1.0
     """After a wait that failed, as it does at once while a GPU is lost; twice as long after each further one."""
@@ -96,7 +97,7 @@ class Xids:
             watched = frozenset() if stuck else self._watched & self._here.keys()
             return [each for uuid, each in self._readings.items() if uuid in watched or each.xid_last is not None]
 
-    def release(self, within: float = 2.0) -> bool:
+    def release(self, within: float = 3.0) -> bool:
         """Let go of the driver until GPUs are told again; whether it has by then."""
         with self._changed:
             self._here, self._watched = {}, frozenset()

@@ -4,14 +4,14 @@ import ctypes
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import IntEnum
 
 import pynvml
 
-from exporter.nvml import library
+from exporter.frozen import by_place
+from exporter.nvml import fields, library
 from exporter.nvml.door import Cost, Lost, Respondent
 from exporter.nvml.events import Events, NvmlEvents
 from exporter.reading import Reason, Unreadable
@@ -23,6 +23,9 @@ LONGEST_REST = 30.0
 
 UNSUPPORTED_FOR = 600.0
 """Seconds for which a GPU is not asked again what it does not support: a refusal costs twice what an answer does."""
+
+OURS: Mapping[str, Callable[..., object]] = {"nvmlDeviceGetFieldValues": fields.ask}
+"""Functions in place of the binding's own of these names."""
 
 Wanted = tuple[object, tuple[object, ...] | None]
 """Of whom, and what besides; None where either is such that it cannot be known again."""
@@ -85,7 +88,7 @@ TROUBLES: Mapping[int, tuple[Reason, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Refusal:
     """Why the library could not be opened, for how long it is left alone, and until when."""
 
@@ -169,10 +172,11 @@ class Nvml:
 
         Raises Lost where the GPU is, and Unreadable where the whole library is.
         """
-        if not hasattr(pynvml, function) or (function in self._silent and self._is_silent(function, arguments)):
+        call = OURS.get(function) or getattr(pynvml, function, None)
+        if call is None or (function in self._silent and self._is_silent(function, arguments)):
             return None
         try:
-            return self._call(function, *arguments)
+            return self._timed(function, call, *arguments)
         except UNTOLD:
             return None
         except pynvml.NVMLError as error:
@@ -195,11 +199,14 @@ class Nvml:
         return dict(self._costs)
 
     def _call(self, function: str, *arguments: object) -> object:
+        return self._timed(function, getattr(pynvml, function), *arguments)
+
+    def _timed(self, function: str, call: Callable[..., object], *arguments: object) -> object:
         if self._costs is None:
-            return getattr(pynvml, function)(*arguments)
+            return call(*arguments)
         began = time.perf_counter()
         try:
-            return getattr(pynvml, function)(*arguments)
+            return call(*arguments)
         finally:
             before = self._costs.get(function, Cost())
             taken = before.seconds + time.perf_counter() - began

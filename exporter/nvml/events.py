@@ -2,10 +2,11 @@
 
 import ctypes
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 import pynvml
+
+from exporter.frozen import frozen
 
 XID: int = pynvml.nvmlEventTypeXidCriticalError
 MOST_XID = 999
@@ -15,7 +16,7 @@ class Unheard(Exception):  # noqa: N818  it reads as what has become of the even
     """The driver does not tell what happens, here or at this moment."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Event:
     """An Xid on a GPU, whichever part of it MIG had given it to."""
 

@@ -1,5 +1,6 @@
 """GPM, from Hopper on: two samples of what a chip counts tell what its units did in between."""
 
+import ctypes
 import math
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 import pynvml
 
+from exporter.frozen import frozen
 from exporter.nvml.door import Door, Lost, Respondent
 from exporter.reading import Unreadable
 
@@ -45,12 +47,18 @@ class Part(NamedTuple):
     mig_uuid: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Stretch:
     """What a part did over some time: each metric that the driver tells."""
 
     seconds: float
     told: Mapping[Metric, float]
+
+
+class Answer(ctypes.Structure):
+    """What is told of one metric, without the binding's own look-up of a part, which takes five times as long."""
+
+    _fields_ = pynvml.c_nvmlGpmMetric_t._fields_
 
 
 @dataclass(slots=True)
@@ -74,7 +82,9 @@ class Samples:
         self._question = pynvml.c_nvmlGpmMetricsGet_t(
             version=pynvml.NVML_GPM_METRICS_GET_VERSION, numMetrics=len(Metric)
         )
-        self._answers = {metric: self._question.metrics[place] for place, metric in enumerate(Metric)}
+        self._answers = {
+            metric: Answer.from_buffer(self._question.metrics[place]) for place, metric in enumerate(Metric)
+        }
         for metric, answer in self._answers.items():
             answer.metricId = metric
 

@@ -1,14 +1,15 @@
 """The file that the driver's library was loaded from, and what has taken its place since."""
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from exporter.frozen import by_place
 
 LIBRARY = "libnvidia-ml.so.1"
 STEM = "/libnvidia-ml.so"
 MAPPED = Path("/proc/self/maps")
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class File:
     """A file as it is known again: an upgrade puts another in its place, or points its name at another."""
 

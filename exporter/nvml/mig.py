@@ -3,8 +3,8 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from exporter.frozen import frozen
 from exporter.nvml.door import MEMORY_V2, Door, Respondent, within
 
 ENABLED = 1
@@ -17,7 +17,7 @@ NAMED = re.compile(r"MIG (?:\d+c\.)?(\d+g\.\d+gb\S*)$")
 """A MIG device's name ends in its profile, where what stands before `c` is of the compute instance alone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Instance:
     """One GPU instance, which answers for as long as MIG is not changed."""
 

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from exporter.frozen import by_place, frozen
 from exporter.gpus import identity, xids
 from exporter.gpus.tiers import Rhythm, Tiers
+from exporter.kernel import written
 from exporter.nvml import Door, Lost, Respondent, within
 from exporter.reading import Counter, Gauge, Label, Reading, Reason, Unreadable
 from exporter.threads import Thread
@@ -31,7 +32,7 @@ LONGEST_REST = 30.0
 PCI = Path("/sys/bus/pci/devices")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Options:
     """Which GPUs are looked at, and how."""
 
@@ -48,7 +49,7 @@ class Options:
     pci: Path = PCI
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GpuDevices(Reading):
     """How many there are."""
 
@@ -58,7 +59,7 @@ class GpuDevices(Reading):
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GpuPresence(Reading):
     """Whether one GPU is there."""
 
@@ -74,7 +75,7 @@ class GpuPresence(Reading):
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GpuCalls(Reading):
     """What asking the driver costs."""
 
@@ -86,7 +87,7 @@ class GpuCalls(Reading):
     calls: Annotated[Mapping[str, int], Counter("Questions to the driver; absent unless wanted.", by="function")]
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Card:
     """One GPU that answers, and who is asked."""
 
@@ -97,7 +98,7 @@ class Card:
     """Where the machine says whether it has put the GPU to sleep."""
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Rest:
     """For how long a GPU that kept silent is left alone, and until when."""
 
@@ -257,6 +258,6 @@ def _power(pci: Path, bus: str) -> Path:
 def _suspended(power: Path) -> bool:
     """Whether the machine has put a GPU to sleep, from which any question would wake it."""
     try:
-        return power.read_bytes() == b"suspended\n"
+        return written(power) == b"suspended\n"
     except OSError:
         return False

@@ -305,6 +305,13 @@ def test_a_release_counts_what_is_left_frees_the_set_and_lets_go_of_the_library(
         pynvml.nvmlDeviceGetCount()
 
 
+def test_a_release_outlasts_a_wait_that_has_just_begun(start: Start) -> None:
+    _, xids = start(pace=Pace())
+    watched(xids)
+
+    assert xids.release()
+
+
 def test_a_release_does_not_wait_for_the_end_of_a_rest(start: Start) -> None:
     driver, xids = start({"result.nvmlEventSetWait_v2": 15}, pace=Pace(rest=3600.0))
     xids.watch(BOTH)

@@ -1,14 +1,18 @@
 """Fields: many numbers in one call, each with a scope, a return code and a type of its own."""
 
+import sys
 from functools import partial
 from pathlib import Path
 
+import pynvml
 import pytest
 
+from exporter.gpus.links import ALWAYS
 from exporter.nvml import Lost
-from exporter.nvml.fields import EVERY_LINK, HW_THERMAL, MEMORY_TEMPERATURE, SW_THERMAL, values
+from exporter.nvml.fields import ASKED, EVERY_LINK, HW_THERMAL, MEMORY_TEMPERATURE, SW_THERMAL, TOLD, values
 from tests.gpus.asked import Ask, asked, batches
 from tests.nvml.driver import require_compiler
+from tests.nvml.opened import first, opened
 
 require_compiler()
 
@@ -18,6 +22,35 @@ DOUBLE = 0
 @pytest.fixture
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     return partial(asked, tmp_path, monkeypatch)
+
+
+def test_a_field_is_laid_out_as_the_binding_has_it() -> None:
+    entry = pynvml.c_nvmlFieldValue_t(fieldId=1, scopeId=2, timestamp=-1, latencyUsec=-1, valueType=3, nvmlReturn=4)
+    entry.value.ullVal = 5
+
+    assert ASKED.unpack(entry) == (1, 2)
+    assert TOLD.unpack(entry) == (1, 3, 4, (5).to_bytes(8, sys.byteorder))
+
+
+def test_fields_are_told_as_the_binding_tells_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, nvml = opened(tmp_path, monkeypatch)
+    driver.script({"gpu.*.nvlink.transmitted": 1 << 40, "gpu.*.nvlink.received": "N/A"})
+
+    found = values(first(nvml), *ALWAYS)
+
+    entries = pynvml.nvmlDeviceGetFieldValues(pynvml.nvmlDeviceGetHandleByIndex(0), ALWAYS)
+    told = {field: entry for field, entry in zip(ALWAYS, entries, strict=True) if not entry.nvmlReturn}
+    assert 1 < len(told) < len(ALWAYS)
+    assert found == {field: entry.value.ullVal for field, entry in told.items()}
+
+
+def test_what_it_costs_to_ask_for_fields_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, nvml = opened(tmp_path, monkeypatch)
+    nvml.costs()
+
+    values(first(nvml), 74, 94)
+
+    assert nvml.costs()["nvmlDeviceGetFieldValues"].calls == 1
 
 
 def test_many_fields_are_told_in_one_call(ask: Ask) -> None:

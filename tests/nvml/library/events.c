@@ -75,8 +75,10 @@ static result waited(struct events *set, u32 milliseconds, struct event *answer)
       if (set->gpus >> gpu & 1 && lost(gpu)) return lost(gpu);
     double left = (until - seconds()) * 1e3;
     if (left <= 0) return TIMEOUT;
+    bool still = stands_still();
+    pause_answering(left < 2 || still ? left : 2);
     /* A script that stands still has no news, for which to look would take more than all else. */
-    pause_answering(left < 2 || stands_still() ? left : 2);
+    if (still) return TIMEOUT;
   }
 }
 

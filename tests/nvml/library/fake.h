@@ -47,6 +47,8 @@ char *said(const char *format, ...) __attribute__((format(printf, 1, 2)));
 char *said_of(device gpu, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Whether any word is about calls: "hang..." or "result..."; most scripts have none. */
 bool says_of_calls(void);
+/* The same of words about single fields. */
+bool says_of_fields(void);
 /* What a number came to by now, times the seconds for which it was said. */
 double area_of(device gpu, u32 metric);
 /* Whether the script says anything about this GPM metric, of whatever GPU. */

@@ -95,11 +95,16 @@ static result of_a_link(device gpu, const struct meaning *meaning, u32 link, con
   return SUCCESS;
 }
 
+static const char *own(device gpu, const struct field *field) {
+  if (!says_of_fields()) return NULL;
+  char *word = said_of(gpu, "field.%u.%u", field->id, field->scope);
+  return word ? word : said_of(gpu, "field.%u", field->id);
+}
+
 /* The word that answers: one of the field's own, else the one by which a function of the library tells the same. */
 static result word_of(device gpu, const struct field *field, const char **word) {
   const struct meaning *meaning = meaning_of(field->id);
-  *word = said_of(gpu, "field.%u.%u", field->id, field->scope);
-  if (!*word) *word = said_of(gpu, "field.%u", field->id);
+  *word = own(gpu, field);
   if (*word || !meaning) return SUCCESS;
   if (142 <= field->id && field->id <= 145 && slot_of(gpu) == NOBODY && split(index_of(gpu))) return NOT_SUPPORTED;
   if (meaning->scope == LINK || meaning->scope == SHARED_BY_LINKS) return of_a_link(gpu, meaning, field->scope, word);
@@ -113,8 +118,7 @@ static result word_of(device gpu, const struct field *field, const char **word) 
 /* The part of one link, of a word that is the sum of all. */
 static u64 share(device gpu, const struct field *field, const struct meaning *meaning) {
   bool shared = meaning && meaning->scope == SHARED_BY_LINKS && field->scope != EVERY_LINK &&
-                !said_of(gpu, "nvlink.%u.%s", field->scope, meaning->word) && !said_of(gpu, "field.%u", field->id) &&
-                !said_of(gpu, "field.%u.%u", field->id, field->scope);
+                !said_of(gpu, "nvlink.%u.%s", field->scope, meaning->word) && !own(gpu, field);
   return shared ? (u64)number(said_of(gpu, "nvlink.count")) : 1;
 }
 
@@ -131,7 +135,8 @@ static u32 typed(const char **word, const struct meaning *meaning) {
 
 static void fill(device gpu, struct field *field) {
   const struct meaning *meaning = meaning_of(field->id);
-  const char *word = NULL, *claimed = said_of(gpu, "field_type.%u", field->id);
+  const char *word = NULL;
+  const char *claimed = says_of_fields() ? said_of(gpu, "field_type.%u", field->id) : NULL;
   char *known = said("driver.fields");
   field->result = known && field->id >= (u32)number(known) ? INVALID_ARGUMENT : word_of(gpu, field, &word);
   if (!field->result) field->result = refused(word);

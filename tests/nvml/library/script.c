@@ -23,7 +23,7 @@ static struct script {
   char *text;
   u32 room;
   struct word *words; /* an open-addressing table, at most half full */
-  bool measured[MOST_METRICS], about_calls, still;
+  bool measured[MOST_METRICS], about_calls, about_fields, still;
 } current;
 
 static double loaded;
@@ -40,11 +40,19 @@ __attribute__((constructor)) static void load(void) { loaded = clock_now(); }
 
 double seconds(void) { return clock_now() - loaded; }
 
-static struct word *place(const struct script *script, const char *key) {
-  u32 hash = 2166136261u;
-  for (const char *letter = key; *letter; letter++) hash = (hash ^ (unsigned char)*letter) * 16777619u;
-  for (hash %= script->room; script->words[hash].key && strcmp(script->words[hash].key, key);)
-    hash = (hash + 1) % script->room;
+static u32 hashed(u32 hash, const char *text) {
+  for (; *text; text++) hash = (hash ^ (unsigned char)*text) * 16777619u;
+  return hash;
+}
+
+static bool is(const char *whole, const char *prefix, const char *key) {
+  size_t length = strlen(prefix);
+  return !strncmp(whole, prefix, length) && !strcmp(whole + length, key);
+}
+
+static struct word *place(const struct script *script, const char *prefix, const char *key) {
+  u32 hash = hashed(hashed(2166136261u, prefix), key) % script->room;
+  while (script->words[hash].key && !is(script->words[hash].key, prefix, key)) hash = (hash + 1) % script->room;
   return &script->words[hash];
 }
 
@@ -62,19 +70,18 @@ static double area(const struct script *script, const struct word *word, double 
 /* A GPU's own word goes on from the one for every GPU where it was not said before. */
 static double carried(const struct script *before, const char *key, double until) {
   if (!before->room) return 0;
-  const struct word *word = place(before, key);
+  const struct word *word = place(before, "", key);
   const char *rest = strchr(strchr(key, '.') + 1, '.');
-  char every[160];
-  snprintf(every, sizeof every, "gpu.*%s", rest ? rest : "");
-  if (!word->key) word = place(before, every);
+  if (!word->key) word = place(before, "gpu.*", rest ? rest : "");
   return word->key ? area(before, word, until) : 0;
 }
 
 static void keep(struct script *script, const struct script *before, char *key, char *value) {
-  struct word *word = place(script, key);
+  struct word *word = place(script, "", key);
   word->key = key;
   word->value = value;
   if (!strncmp(key, "hang.", 5) || !strncmp(key, "result.", 7)) script->about_calls = true;
+  if (strstr(key, ".field")) script->about_fields = true;
   if (!strcmp(key, "script.still")) script->still = number(value);
   const char *metric = strstr(key, ".gpm.");
   if (!metric || strncmp(key, "gpu.", 4)) return;
@@ -122,9 +129,7 @@ void follow_script(void) {
 }
 
 static struct word *found(const char *prefix, const char *key) {
-  char whole[160];
-  snprintf(whole, sizeof whole, "%s%s", prefix, key);
-  struct word *word = place(&current, whole);
+  struct word *word = place(&current, prefix, key);
   return word->key ? word : NULL;
 }
 
@@ -168,6 +173,8 @@ char *said_of(device gpu, const char *format, ...) {
 }
 
 bool says_of_calls(void) { return current.about_calls; }
+
+bool says_of_fields(void) { return current.about_fields; }
 
 bool measured(u32 metric) { return metric < MOST_METRICS && current.measured[metric]; }
 
