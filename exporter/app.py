@@ -159,12 +159,11 @@ async def run(
 async def _seen_once(gpus: Watch | None) -> None:
     if gpus is None:
         return
-    seen, then = asyncio.Event(), gpus.then
-    gpus.then = lambda: seen.set() if gpus.collection.up is not None else None
     with suppress(TimeoutError):
         async with asyncio.timeout(FIRST_LOOK):
-            await seen.wait()
-    gpus.then = then
+            while gpus.collection.up is None:
+                gpus.news.clear()
+                await gpus.news.wait()
 
 
 def _greet(settings: Settings, sockets: Sequence[socket.socket], scheme: str) -> None:

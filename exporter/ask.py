@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import httpx
 
 from exporter.clock import Flight, Method
+from exporter.frozen import frozen
 from exporter.thoughts import Aloud
 from exporter.wire import FAULTS, Answer, Delta, Dialect, Failed, Failure, Prompt, Usage, failed
 
@@ -15,7 +16,7 @@ SEVERAL_PIECES = 4
 FASTEST_PIECE = 1e-4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Limits:
     """How long one attempt may take, in seconds: to the first token, between two tokens, altogether."""
 
@@ -24,7 +25,7 @@ class Limits:
     total: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Attempt:
     """How one prompt went; what could not be told is None."""
 

@@ -5,12 +5,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import Annotated, TypeVar
 
+from exporter.frozen import frozen
 from exporter.placement import Place
-from exporter.reading import Gauge, Label, Note, Reading
+from exporter.reading import Gauge, Label, Note, Reading, Reason, counted
 from exporter.sources.health import Health
 from exporter.sources.process import Process
 from exporter.sources.prompt import Answers, Service
@@ -18,7 +19,7 @@ from exporter.sources.server import Progress, Server
 from exporter.verdict import verdict
 from exporter.verdict.standing import Evidence, Rules, Seen, Standing, State
 from exporter.verdict.words import TRIES, said
-from exporter.watch import Watch
+from exporter.watch import Collection, Watch, spared
 from exporter.wire import Failure, Outcome
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ WAKING = frozenset({State.HUNG, State.FAILING, State.DEAD, State.GARBAGE})
 WRONG = WAKING | {State.MISCONFIGURED}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Verdict(Reading):
     """How a service stands."""
 
@@ -64,7 +65,7 @@ class Verdict(Reading):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Surroundings:
     """What is known beside one service's own sources."""
 
@@ -91,8 +92,9 @@ class Assessor:
         self._ended: Outcome | None = None
         self._news = asyncio.Event()
         for watch in watches:
-            watch.then = self._news.set
-        self.standing = Standing.at_first(Seen(now=time.monotonic() - around.watched, time=time.time(), prompted=None))
+            watch.news = self._news
+        self._collection = Collection(source="verdict", target=target)
+        self.standing = _unknown(time.monotonic() - around.watched)
         self.latest: tuple[Reading, ...] = (Verdict.of(target, self.standing),)
 
     async def run(self) -> None:
@@ -109,17 +111,32 @@ class Assessor:
         return run[-1].failure if run else None
 
     def look(self) -> None:
-        """Judge by what the sources say now."""
+        """Judge by what the sources say now; of what cannot be judged, nothing is said."""
         before = self.standing.state
-        self.standing = verdict(self._seen(), self.standing, self._rules)
-        place = self._around.place
-        told = (Verdict.of(self.target, self.standing), *(place.latest if place else ()))
-        if told != self.latest:
+        told = spared(self._judged, self._failed)
+        if told is not None and told != self.latest:
             self.latest = told
         if self.standing.state is not before:
             level = logging.WARNING if self.standing.state in WAKING else logging.INFO
             who = {"target": self.target, "state": str(self.standing.state)}
             log.log(level, "%s", said(self.standing), extra=who)
+
+    def _judged(self) -> tuple[Reading, ...]:
+        self.standing = verdict(self._seen(), self.standing, self._rules)
+        place = self._around.place
+        told = (Verdict.of(self.target, self.standing), *(place.latest if place else ()))
+        if self._collection.up is None:
+            return told
+        self._collection = replace(self._collection, up=True)
+        return (*told, self._collection)
+
+    def _failed(self, defect: Exception) -> None:
+        if self._collection.up is not False:
+            log.error("how it stands cannot be judged", extra={"target": self.target}, exc_info=defect)
+        failures = counted(self._collection.failures, Reason.ERROR)
+        self._collection = replace(self._collection, up=False, failures=failures)
+        self.standing = _unknown(time.monotonic())
+        self.latest = (self._collection,)
 
     def _seen(self) -> Seen:
         readings = tuple(chain(*(watch.latest for watch in self._watches)))
@@ -143,17 +160,24 @@ class Assessor:
         return replace(seen, late=late) if late else seen
 
 
+def _unknown(since: float) -> Standing:
+    return Standing.at_first(Seen(now=since, time=time.time(), prompted=None))
+
+
 def _one(kind: type[R], readings: Sequence[Reading]) -> R | None:
     return next((reading for reading in readings if isinstance(reading, kind)), None)
 
 
 def look_around(assessors: Sequence[Assessor]) -> None:
-    """Judge every service, each in the light of how the others fail."""
+    """Judge every service, each in the light of how the others fail, that was not judged in the same light just now."""
     failing = Counter(assessor.failure for assessor in assessors)
+    just_now = time.monotonic() - EVERY / 2
     for assessor in assessors:
         alike = failing[assessor.failure] if assessor.failure is not None else 0
-        assessor.shared = alike >= SHARED and 2 * alike > len(assessors)
-        assessor.look()
+        shared = alike >= SHARED and 2 * alike > len(assessors)
+        if assessor.shared is not shared or assessor.standing.seen.now < just_now:
+            assessor.shared = shared
+            assessor.look()
 
 
 async def look_around_for_ever(assessors: Callable[[], Sequence[Assessor]]) -> None:

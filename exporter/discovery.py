@@ -5,13 +5,15 @@ import logging
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from exporter.followed import Stamp, stamp_of
+from exporter.frozen import frozen
 from exporter.reading import Unreadable
 from exporter.settings import Settings, Target, WrongSettings
 from exporter.settings.addresses import EACH_ADDRESS
@@ -34,7 +36,7 @@ def addresses(name: str) -> tuple[str, ...]:
     return tuple(sorted({str(where[0]) for *_, where in found}))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Listed:
     """What a file of targets listed when it was read last, with which settings for every service."""
 
@@ -58,6 +60,7 @@ class Discovery:
         self._answers: dict[str, tuple[str, ...]] = {}
         self._threads: dict[str, Thread] = {}
         self._troubles: dict[str, str] = {}
+        self._turned = asyncio.Event()
 
     def found(self) -> Sequence[Target]:
         """The services now, no two of one name."""
@@ -79,10 +82,11 @@ class Discovery:
         return self.found()
 
     async def follow_files(self) -> None:
-        """Look at the files for ever."""
+        """Look at the files for ever, as long as there are any."""
         while True:
             await self.look_at_files()
-            await asyncio.sleep(FILES_EVERY)
+            there_are = self._settings().targets_files or self._files
+            await _rest(self._turned, FILES_EVERY if there_are else None)
 
     async def follow_names(self) -> None:
         """Ask for names for ever, for one that is new at once."""
@@ -92,11 +96,20 @@ class Discovery:
         while True:
             if loop.time() >= due:
                 asked, due = set(), loop.time() + NAMES_EVERY
-            names = self._names() - asked
+            turned, names = self._turned, self._names() - asked
             self._forget()
             asked |= names
             await asyncio.gather(*map(self._ask, names))
-            await asyncio.sleep(1.0)
+            await _rest(turned, due - loop.time() if asked else None)
+
+    async def adopt(self) -> None:
+        """Go on by the settings that are in force now."""
+        await self.look_at_files()
+        self._turn()
+
+    def _turn(self) -> None:
+        self._turned.set()
+        self._turned = asyncio.Event()
 
     async def look_at_files(self) -> None:
         """Read what was written since the last look; a file that cannot be used counts for what it said before."""
@@ -113,6 +126,7 @@ class Discovery:
         self._files = now
         self._tell_of(now, settings.targets_files)
         if _targets(now) != _targets(before):
+            self._turn()
             await self.then()
 
     def _tell_of(self, files: Mapping[Path, Listed], wanted: Iterable[str]) -> None:
@@ -232,6 +246,13 @@ def _read(path: Path, settings: Settings, before: Listed) -> Listed:
         return Listed(stamp=stamp, settings=settings, targets=targets_in(path, settings))
     except WrongSettings as error:
         return Listed(stamp=stamp, settings=settings, targets=before.targets, wrong=str(error))
+
+
+async def _rest(turned: asyncio.Event, within: float | None) -> None:
+    """Return once there are other services or settings, at the latest after so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            await turned.wait()
 
 
 async def _nothing() -> None:

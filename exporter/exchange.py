@@ -4,11 +4,11 @@ import math
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 
 import httpx
 
+from exporter.frozen import frozen
 from exporter.paths import Json
 from exporter.response import answered, opened
 from exporter.wire import Failed, Failure, Prompt, Usage
@@ -19,7 +19,7 @@ MOST_TOKENS = 2**32
 Fields = Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Question:
     """What is asked where, in the wording that tells most and then in those that stricter servers take."""
 
@@ -85,7 +85,7 @@ def sound(document: Json) -> Fields:
 
 def objects(value: Json) -> Iterator[dict[str, Json]]:
     """The objects in a list, none where it is no list."""
-    yield from (each for each in value if isinstance(each, dict)) if isinstance(value, list) else ()
+    return (each for each in value if isinstance(each, dict)) if isinstance(value, list) else iter(())
 
 
 def string(value: Json) -> str:

@@ -1,10 +1,12 @@
 """The figures that a service may tell of itself, and how it is written down where and by which names it does."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from itertools import chain
 from typing import Literal, TypeVar
+
+from exporter.frozen import by_place, frozen
 
 Publish = Literal["none", "gauges", "all"]
 """Which of a service's own figures are published: none, those that go up and down, or all."""
@@ -61,7 +63,7 @@ class Moves(StrEnum):
     EITHER = "either"
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Term:
     """Series of one name that are added up; a histogram's name stands without its suffixes."""
 
@@ -115,7 +117,7 @@ class Form(StrEnum):
     FUNCTIONS = "functions"
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Place:
     """A path at which a service tells figures of its own."""
 
@@ -129,7 +131,7 @@ Way = tuple[Place, ...]
 """Places that are read together where the service has the first; another that it does not have is left out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Vocabulary:
     """What an engine calls its figures, and where it tells them."""
 

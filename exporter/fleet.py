@@ -5,11 +5,11 @@ import gc
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from time import thread_time
 from types import MappingProxyType
 
 from exporter.assessor import WRONG, Assessor
+from exporter.frozen import frozen
 from exporter.objectives import Objectives
 from exporter.settings import Target
 from exporter.site import Site
@@ -28,7 +28,7 @@ Start = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 """What has something done from now on, and is told where it fails."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Life:
     """One service as it is watched and judged, from when it came until it goes."""
 

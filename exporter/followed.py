@@ -5,11 +5,11 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from exporter.frozen import frozen
 from exporter.reading import Unreadable
 from exporter.threads import Thread
 
@@ -23,7 +23,7 @@ PATIENCE = 1.0  # Seconds after which what was read last is taken, since the fil
 Stamp = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Source:
     """A file, the setting that names it, and what the log tells beside it."""
 

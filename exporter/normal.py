@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Self, TypeVar
 
 from exporter.figures import BY_ROUTE, COUNTS, LEVELS, SPREADS, Figure, Moves, Proof, Sum, Term, Vocabulary
+from exporter.frozen import frozen
 from exporter.reading import Distribution
 
 K = TypeVar("K")
@@ -39,7 +40,7 @@ class Sample:
     value: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Owner:
     """Whose a figure is, where a service tells it of several."""
 
@@ -82,7 +83,7 @@ class Seen:
                 return tuple(map(abs, steps))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Item:
     """One series or one histogram, in our unit."""
 
@@ -106,7 +107,7 @@ class Item:
         return all(re.fullmatch(pattern, self.labels.get(name, "")) for name, pattern in patterns.items())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Account:
     """What counters have come to, through every restart of what counts."""
 
@@ -125,7 +126,7 @@ class Account:
         return replace(self, last=_newest(last), totals=_newest(totals))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Figures:
     """A service's own figures after the last look."""
 

@@ -1,13 +1,13 @@
 """What is wanted of a service, as figures beside those that it is measured by."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated
 
+from exporter.frozen import frozen
 from exporter.reading import Gauge, Label, Reading
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Objectives(Reading):
     """What the configuration wants of one service; nothing of what it does not name."""
 

@@ -3,16 +3,17 @@
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
+from exporter.frozen import frozen
 from exporter.wire import Usage
 
 AUTO_INTERVAL = 30.0
 LONGEST_INTERVAL = 120.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pace:
     """How often prompts are sent: a fixed interval in seconds, or one that keeps to a share of the time."""
 
@@ -28,7 +29,7 @@ class Pace:
         return min(max(AUTO_INTERVAL, statistics.median(good) / self.max_share), LONGEST_INTERVAL)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Day:
     """What was spent on a day, which is reckoned in UTC."""
 

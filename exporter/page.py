@@ -6,10 +6,11 @@ The tables show the first gauges that a reading declares, so a reading declares 
 import html
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Self
 
+from exporter.frozen import frozen
 from exporter.reading import Declaration, Distribution, Gauge, Label, Note, Reading, declarations
 
 SERVICES, GPUS, SOURCES, REST = "Services", "GPUs", "Sources", "Host and exporter"
@@ -98,7 +99,7 @@ def element(tag: str, /, *content: str, **attributes: str) -> Html:
     return Html(f"<{tag}{outer}>{inner}</{tag}>")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Column:
     """One field of a reading, as it is headed."""
 
@@ -109,7 +110,7 @@ class Column:
     telling: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Fact:
     """What the readings of a subject say in one column, each with the labels that tell it from the others."""
 
@@ -128,7 +129,7 @@ Facts = Mapping[Column, Fact]
 Subjects = Mapping[str, Facts]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Kind:
     """How readings of one type are shown: in which section, told apart by which labels, in which columns."""
 

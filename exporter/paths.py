@@ -1,15 +1,16 @@
 """Where a value stands in a JSON document: RFC 9535 where the path begins with `$`, else dotted keys and indexes."""
 
 import re
-from dataclasses import dataclass
 from typing import Self
+
+from exporter.frozen import by_place
 
 Json = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 INDEX = re.compile(r"-?[0-9]{1,9}")
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Path:
     """A place in a JSON document, such as `data.0.text` or `$.data[0].text`."""
 

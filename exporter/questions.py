@@ -2,13 +2,14 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import httpx
 
 from exporter.ask import Attempt, Limits, ask
 from exporter.checks.canary import Canary, Sum
 from exporter.checks.judge import Checks, Judgement, judge
+from exporter.frozen import frozen
 from exporter.pace import Pace
 from exporter.paths import Json
 from exporter.wire import Dialect, Prompt, Recognition
@@ -16,7 +17,7 @@ from exporter.wire import Dialect, Prompt, Recognition
 UNCHECKED = Checks(canary=Canary.OFF)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Question:
     """A prompt, and what is asked of the answer to it."""
 
@@ -26,7 +27,7 @@ class Question:
     """Whether the text goes as it is, without a nonce."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Questions:
     """What a service is asked, in turn, within which limits, and when it is spared."""
 

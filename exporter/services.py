@@ -134,7 +134,7 @@ class Services:
 
     async def adopt(self) -> None:
         """Go on by the settings that are in force now."""
-        await self._discovery.look_at_files()
+        await self._discovery.adopt()
         await self._find()
 
     async def _find(self) -> None:

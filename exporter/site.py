@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 
@@ -156,16 +156,18 @@ def health_of(site: Site) -> health.HealthEndpoint:
     expected = health.Expectation(
         status=wanted.status, text=wanted.text, json=wanted.fields, values=site.target.health.values
     )
-    return health.HealthEndpoint(
-        site.client, partial(_asked_for_health, site), target=site.target.name, expected=expected
-    )
+    asked = cache(partial(_asked_for_health, site))
+
+    async def asking() -> health.Asked:
+        await site.known.first()
+        return asked(site.known.engine)
+
+    return health.HealthEndpoint(site.client, asking, target=site.target.name, expected=expected)
 
 
-async def _asked_for_health(site: Site) -> health.Asked:
-    asked = site.target.health
-    await site.known.first()
-    engine = engines.ENGINES[site.known.engine]
-    paths = (asked.path,) if asked.path else engine.health if asked.url is None else ()
+def _asked_for_health(site: Site, engine: str) -> health.Asked:
+    asked, row = site.target.health, engines.ENGINES[engine]
+    paths = (asked.path,) if asked.path else row.health if asked.url is None else ()
     urls = [httpx.URL(f"{asked.url or site.url}{path}") for path in paths or (DEFAULT_HEALTH_PATH,)]
     return health.Asked(
         # They are for the service alone, wherever its health may be told.
@@ -173,8 +175,8 @@ async def _asked_for_health(site: Site) -> health.Asked:
             httpx.Request("GET", url, headers=site.headers if origin(url) == origin(httpx.URL(site.url)) else {})
             for url in urls
         ],
-        timeout=asked.timeout or engine.health_timeout,
-        fault=partial(engines.told_unwell, site.known.engine),
+        timeout=asked.timeout or row.health_timeout,
+        fault=partial(engines.told_unwell, engine),
     )
 
 

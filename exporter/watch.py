@@ -6,9 +6,10 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Self
+from dataclasses import field, replace
+from typing import Annotated, Self, TypeVar
 
+from exporter.frozen import frozen
 from exporter.reading import Counter, Gauge, Label, Reading, Reason, Unreadable, counted
 
 log = logging.getLogger(__name__)
@@ -16,15 +17,19 @@ log = logging.getLogger(__name__)
 Read = Callable[[], AsyncGenerator[Sequence[Reading], None]]
 """All that a source is: one look, during which it says its readings as often as they change."""
 
+T = TypeVar("T")
+
 COMMON = (Reason.TIMEOUT, Reason.ERROR)
+SOMETIME = 60.0
+"""Seconds between two looks where a defect keeps us from knowing how many they are to be."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Collection(Reading):
     """How looking itself goes, for one source."""
 
     PREFIX = "model_sidecar_collection"
-    source: Annotated[str, Label("What is read: gpu, host, health, prompt, server or process.")]
+    source: Annotated[str, Label("What is read: gpu, host, health, prompt, server or process; or verdict.")]
     target: Annotated[str, Label("The service's name; absent for gpu and host.")] = ""
     up: Annotated[bool | None, Gauge("Whether the last look succeeded; absent before the first has ended.")] = None
     duration_seconds: Annotated[float | None, Gauge("How long the last look took; absent before the first.")] = None
@@ -49,7 +54,7 @@ class Collection(Reading):
         return replace(self, up=False, duration_seconds=seconds, failures=counted(self.failures, reason))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Clock:
     """When a source is read: seconds between looks, which may change, and how long one look may take."""
 
@@ -68,12 +73,14 @@ class Watch:
         self.read = read
         self.clock = clock
         self.latest: tuple[Reading, ...] = ()
-        self.then: Callable[[], None] = _nothing
-        """What is to be done once something was said."""
+        self.news = asyncio.Event()
+        """Set once something was said that was not known."""
         self.collection = Collection(source=source, target=target, failures=dict.fromkeys(reasons, 0))
+        self._who = {"source": source, "target": target}
         self._said: Sequence[Reading] = ()
         self._trouble: Reason | None = None
-        self._say(())
+        self._in_time = True
+        self._keep()
 
     async def run(self) -> None:
         """Look for ever; a look that takes longer than the interval is followed by the next at once."""
@@ -81,14 +88,13 @@ class Watch:
         while True:
             await asyncio.sleep(due - time.monotonic())
             await self.once()
-            interval = self.clock.every() * random.uniform(1 - self.clock.jitter, 1 + self.clock.jitter)  # noqa: S311
-            due = max(due + interval, time.monotonic())
+            due = max(due + self.interval(), time.monotonic())
 
     async def once(self) -> None:
         """One look; whatever goes wrong empties the readings and is counted."""
-        began = time.perf_counter()
+        began, up = time.perf_counter(), self.collection.up
         self.collection = self.collection.begun()
-        self._say(self._said)
+        self._keep()
         try:
             async with asyncio.timeout(self.clock.timeout), aclosing(self.read()) as saying:
                 async for readings in saying:
@@ -99,29 +105,51 @@ class Watch:
             self._tell(reason_of(error), error)
         else:
             self.collection = self.collection.succeeded(time.perf_counter() - began, time.time())
-            self._say(self._said)
+            self._keep()
             self._tell(None)
+        if self.collection.up is not up:
+            self.news.set()
+
+    def interval(self) -> float:
+        """Seconds to the next look; a minute or so where a defect keeps us from knowing."""
+        every = spared(self.clock.every, self._lost)
+        return (SOMETIME if every is None else every) * random.uniform(1 - self.clock.jitter, 1 + self.clock.jitter)  # noqa: S311
+
+    def _lost(self, defect: Exception) -> None:
+        if self._in_time:
+            log.error("when to look next cannot be told", extra=self._who, exc_info=defect)
+        self._in_time = False
+        self.collection = replace(self.collection, failures=counted(self.collection.failures, Reason.ERROR))
+        self._keep()
 
     def _say(self, readings: Sequence[Reading]) -> None:
+        if readings is not self._said:
+            self.news.set()
         self._said = readings
-        self.latest = (*readings, self.collection)
-        self.then()
+        self._keep()
+
+    def _keep(self) -> None:
+        self.latest = (*self._said, self.collection)
 
     def _tell(self, trouble: Reason | None, error: Exception | None = None) -> None:
         if trouble is self._trouble:
             return
-        who = {"source": self.collection.source, "target": self.collection.target}
         if trouble is None:
-            log.info("can be read again", extra=who)
+            log.info("can be read again", extra=self._who)
         else:
-            log.warning("cannot be read (%s): %s", trouble, error, extra=who)
+            log.warning("cannot be read (%s): %s", trouble, error, extra=self._who)
         if trouble is Reason.ERROR:
-            log.debug("the failure in full", exc_info=error, extra=who)
+            log.debug("the failure in full", exc_info=error, extra=self._who)
         self._trouble = trouble
 
 
-def _nothing() -> None:
-    pass
+def spared(work: Callable[[], T], told: Callable[[Exception], None]) -> T | None:
+    """What work of our own gives; None where it fails, once that was told, lest one service's end all watching."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001  the other place where one ends, for what is no source's
+        told(error)
+        return None
 
 
 def reason_of(error: Exception) -> Reason:

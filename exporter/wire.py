@@ -3,22 +3,32 @@
 import re
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Self
 
-import httpcore
 import httpx
 
+from exporter.frozen import frozen
 from exporter.paths import Json
 
 TEXT_KEPT = 64 * 2**10
 LOGPROBS_KEPT = 4096
 
-Trace = Callable[[str, dict[str, object]], Awaitable[None]]
-"""What httpcore tells of a request's way through the network, event by event."""
+
+class Step(StrEnum):
+    """How far a request has come on its way through the network."""
+
+    BEGUN = "begun"
+    CONNECTED = "connected"
+    SECURED = "secured"
+    WRITTEN = "written"
+    HEADED = "headed"
+
+
+Trace = Callable[[Step, object], None]
+"""What is told of a request's way, step by step, with the connection over which it goes."""
 
 
 class Failure(StrEnum):
@@ -69,21 +79,17 @@ CAUSES: Mapping[type[Exception], Failure] = {
     ConnectionRefusedError: Failure.REFUSED,
     ConnectionResetError: Failure.DISCONNECTED,
     BrokenPipeError: Failure.DISCONNECTED,
-    httpcore.ConnectTimeout: Failure.TIMEOUT_CONNECT,
-    httpcore.ReadError: Failure.DISCONNECTED,
-    httpcore.WriteError: Failure.DISCONNECTED,
-    httpcore.ConnectError: Failure.UNREACHABLE,
-    httpcore.RemoteProtocolError: Failure.INVALID,
-    httpcore.UnsupportedProtocol: Failure.REDIRECTED,
+    httpx.ConnectTimeout: Failure.TIMEOUT_CONNECT,
+    httpx.ReadError: Failure.DISCONNECTED,
+    httpx.WriteError: Failure.DISCONNECTED,
+    httpx.ConnectError: Failure.UNREACHABLE,
+    httpx.RemoteProtocolError: Failure.INVALID,
+    httpx.UnsupportedProtocol: Failure.REDIRECTED,
     httpx.HTTPError: Failure.INVALID,
     httpx.InvalidURL: Failure.INVALID,
     UnicodeError: Failure.INVALID,
     OSError: Failure.UNREACHABLE,
 }
-
-# How h11 and httpcore word the end of a connection before the end of an answer.
-CLOSED_EARLY = re.compile("peer closed connection|server disconnected", re.IGNORECASE)
-
 
 NOBODY = frozenset({Failure.REFUSED, Failure.UNREACHABLE, Failure.RESOLVE, Failure.TLS, Failure.TIMEOUT_CONNECT})
 """Failures of which nobody at the service knows."""
@@ -102,8 +108,7 @@ def failed(error: Exception) -> Failed:
     for kind, failure in CAUSES.items():
         for link in chain:
             if isinstance(link, kind):
-                cut = isinstance(link, httpcore.RemoteProtocolError) and CLOSED_EARLY.search(str(link))
-                return Failed(Failure.DISCONNECTED if cut else failure, _worded(link))
+                return Failed(failure, _worded(link))
     raise error
 
 
@@ -149,7 +154,7 @@ class Memory:
     """The wording of the question that it took."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Prompt:
     """What is asked of a service, once."""
 
@@ -186,7 +191,7 @@ def filled(template: Json, prompt: Prompt) -> Json:
             return template
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Usage:
     """Tokens that an answer cost, as the service counted them; None where it does not say."""
 
@@ -195,7 +200,7 @@ class Usage:
     cached: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Delta:
     """One piece of an answer, as the wire brought it."""
 
@@ -221,7 +226,7 @@ class Delta:
         return bool(self.text or self.reasoning or self.tool or self.vectors or self.scores or self.images)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Answer:
     """All that was said, as far as the checks want to know it."""
 
@@ -236,10 +241,9 @@ class Answer:
     images: tuple[bytes, ...] = ()
     size: int = 0
 
-    def plus(self, delta: Delta) -> Self:
+    def plus(self, delta: Delta) -> "Answer":
         """This answer and one more piece."""
-        return replace(
-            self,
+        return Answer(
             text=self.text + delta.text[: max(TEXT_KEPT - len(self.text), 0)],
             thought=self.thought or bool(delta.reasoning or delta.tool),
             finish=delta.finish or self.finish,
@@ -256,7 +260,7 @@ class Answer:
         return not (self.text.strip() or self.thought or self.vectors or self.scores or self.images)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Outcome:
     """How one attempt at a service ended; times are the loop's, in seconds."""
 
@@ -275,7 +279,7 @@ Protocol = Callable[[httpx.AsyncClient, Prompt], AsyncGenerator[Delta, None]]
 """Asks once; ends when the answer is complete, raises Failed or a transport's error when it cannot be."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Dialect:
     """A protocol, and what is to be known before it is used."""
 
@@ -289,7 +293,7 @@ class Dialect:
     """Whether its vectors may be outputs of any kind, rather than embeddings."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Recognition:
     """What a service was recognised as, and by which evidence."""
 
@@ -306,7 +310,7 @@ class Recognition:
     """Further fields of a request, which switch thinking off."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sight:
     """What is seen of a service just before it is asked."""
 

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent / "exporter"
 
 # From the ground up; a module imports only from lower floors, and a package stands for the modules in it.
 FLOORS = (
+    ("frozen", "kernel"),
     (
         "reading",
         "paths",
@@ -22,9 +23,10 @@ FLOORS = (
         "keys",
         "listening",
         "cgroups",
-        "connection",
+        "messages",
     ),
-    ("wire", "threads", "nvml", "web", "normal", "proofs", "units"),
+    ("connection",),
+    ("wire", "threads", "nvml", "web", "normal", "proofs", "sensors", "units", "usage"),
     ("clock", "followed", "gpus", "pace", "renewal", "residency", "response", "thoughts", "vocabularies", "webconfig"),
     ("credentials", "exchange", "forms", "lookup", "ask", "trust"),
     ("checks", "chosen"),
@@ -48,8 +50,7 @@ DOORS = {
     "aiohappyeyeballs": {"clock"},
     "bcrypt": {"webconfig.users"},
     "cryptography": {"webconfig.tls"},
-    "h11": {"connection"},
-    "httpcore": {"clock", "wire"},
+    "httptools": {"clock", "messages"},
     "httpx": {
         *("ask", "clock", "credentials", "engines", "exchange", "protocols", "questions", "response", "site", "wire"),
         *("sources.health", "sources.prompt", "sources.server"),
@@ -64,7 +65,6 @@ DOORS = {
     "pynvml": {"nvml"},
     "re2": {"checks.pattern"},
     "referencing": {"checks.schema"},
-    "uvicorn": {"connection", "web"},
     "uvloop": {"commands.line", "program"},
     "yaml": {"commands", "settings", "webconfig.document"},
 }
@@ -78,6 +78,7 @@ LATE = {
     ("entry", "exporter.program"),
     ("entry", "exporter.commands.healthcheck.healthcheck"),
     ("paths", "jsonpath"),
+    ("settings.environment", "exporter.settings.nested.nested"),
     ("webconfig.guard", "exporter.webconfig.secured.Secured"),
     ("webconfig.guard", "exporter.webconfig.tls.context"),
     ("checks.images", "PIL.Image"),

@@ -4,14 +4,15 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 import pytest
 
-from exporter.assessor import Assessor, Surroundings, Verdict, look_around
+from exporter.assessor import EVERY, Assessor, Surroundings, Verdict, look_around
 from exporter.reading import Reading
 from exporter.sources.prompt import Answers, Service
 from exporter.verdict.standing import Evidence, Rules, State
-from exporter.watch import Clock, Watch
+from exporter.watch import Clock, Collection, Watch
 from exporter.wire import Failed, Failure, Outcome
 
 SERVICE = Service(target="chat", engine="vllm", protocol="openai-chat")
@@ -119,3 +120,50 @@ def test_the_log_tells_a_change_once(caplog: pytest.LogCaptureFixture) -> None:
         judged(*[(SERVICE, answers(number)) for number in (1, 2, 3)])
 
     assert [record.__dict__["state"] for record in caplog.records] == ["ok"]
+
+
+def test_a_service_that_cannot_be_judged_is_not_said_to_stand_in_any_way(caplog: pytest.LogCaptureFixture) -> None:
+    defects = iter([False, True, True, False])
+
+    def late(_since: float) -> bool:
+        if next(defects):
+            raise ZeroDivisionError("a mistake of ours")
+        return False
+
+    looks = [(SERVICE, answers(number)) for number in (1, 2, 3)]
+    around = Surroundings(late=late)
+    well, ill = judged(*looks[:1], around=around), judged(*looks[:2], around=around)
+
+    assert verdict(well).verdict == "ok"
+    assert [type(each) for each in ill.latest] == [Collection]
+    assert ill.standing.state is State.UNKNOWN
+    assert ill.latest == (Collection(source="verdict", target="chat", up=False, failures={"error": 2}),)
+    assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [True]
+
+
+def test_a_service_is_judged_again_once_that_can_be_done_and_what_failed_stays_counted() -> None:
+    defects = iter([True, False])
+
+    def late(_since: float) -> bool:
+        if next(defects):
+            raise ZeroDivisionError("a mistake of ours")
+        return False
+
+    told, counted = judged(*[(SERVICE, answers(number)) for number in (1, 2)], around=Surroundings(late=late)).latest
+
+    assert isinstance(told, Verdict)
+    assert told.verdict == "ok"
+    assert isinstance(counted, Collection)
+    assert (counted.up, counted.failures) == (True, {"error": 1})
+
+
+def test_what_was_judged_just_now_is_not_judged_again_for_time_alone() -> None:
+    well = judged((SERVICE, answers(1)))
+    before = well.standing
+
+    look_around([well])
+    assert well.standing is before
+
+    well.standing = replace(before, seen=replace(before.seen, now=before.seen.now - EVERY))
+    look_around([well])
+    assert well.standing.seen.now > before.seen.now

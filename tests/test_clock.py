@@ -16,12 +16,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Timer
 
-import httpcore
 import httpx
 import pytest
 import uvloop
 
 from exporter.clock import HERE, Flight
+from exporter.clock.stream import Direct
+from exporter.clock.talk import Talk
 from exporter.response import BODY_LIMIT, opened, whole
 from exporter.wire import FAULTS, Failed, Failure, failed
 from tests.daemon import ROOT
@@ -101,7 +102,7 @@ def test_a_phase_that_was_not_reached_is_not_told(stage: Stage) -> None:
         async with asked(f"http://127.0.0.1:{stage.closed_port()}", flight):
             pass
 
-    with pytest.raises(httpcore.ConnectError):
+    with pytest.raises(httpx.ConnectError):
         asyncio.run(torn())
 
     assert flight.phases(time.perf_counter()) == {}
@@ -512,6 +513,114 @@ def test_a_request_leaves_nothing_that_only_a_search_for_garbage_finds(stage: St
         assert uvloop.run(left()) == [None, None]
     finally:
         gc.enable()
+
+
+def test_a_connection_leaves_nothing_that_only_a_search_for_garbage_finds(stage: Stage) -> None:
+    service = stage.serve({"GET /": reply("ok")})
+
+    async def left() -> list[object]:
+        async with client(service.url) as asking:
+            async with opened(asking, asking.build_request("GET", "/"), None) as response:
+                await whole(response)
+            del response
+            await asyncio.sleep(0.1)
+            return [each for each in gc.get_objects() if isinstance(each, Talk | Direct)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert uvloop.run(left()) == []
+    finally:
+        gc.enable()
+
+
+SAID = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfour"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(SAID, id="a length"),
+        pytest.param(SAID.replace(b"\r\n", b"\n"), id="bare line feeds"),
+        pytest.param(b"HTTP/1.1 100 Continue\r\nContent-Length: 9\r\n\r\n" + SAID, id="after one that informs"),
+        pytest.param(SAID + SAID, id="another that was not asked for"),
+        pytest.param(SAID.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n") + b"five", id="more after the end"),
+        pytest.param(b"HTTP/1.0 200 OK\r\n\r\nfour", id="the end of the connection"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n2 ;x=y\r\nfo\r\n2\r\nur\r\n0\r\nX: y\r\n\r\n",
+            id="pieces",
+        ),
+    ],
+)
+def test_an_answer_ends_where_it_said_that_it_would(answer: bytes, stage: Stage) -> None:
+    whole_at_once, by_bytes = script(answer), script(*(answer[at : at + 1] for at in range(len(answer))))
+    service = stage.serve({"GET /whole": whole_at_once, "GET /bytes": by_bytes})
+
+    async def both() -> list[bytes]:
+        async with asyncio.timeout(10), client(service.url) as asking:
+            return [(await asking.get(path)).content for path in ("/whole", "/bytes")]
+
+    assert asyncio.run(both()) == [b"four", b"four"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure"),
+    [
+        (b"", Failure.DISCONNECTED),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", Failure.DISCONNECTED),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", Failure.DISCONNECTED),
+        (SAID[:-1], Failure.DISCONNECTED),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour", Failure.DISCONNECTED),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n", Failure.INVALID),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 2**15, Failure.INVALID),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 2**15, Failure.INVALID),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;" + b"x" * 2**18, Failure.INVALID),
+    ],
+    ids=[
+        "nothing",
+        "half a head",
+        "no answer yet",
+        "a byte short",
+        "no last piece",
+        "another protocol",
+        "an endless head",
+        "an endless end",
+        "an endless piece",
+    ],
+)
+def test_an_answer_that_does_not_end_well_is_none(answer: bytes, failure: Failure, stage: Stage) -> None:
+    service = stage.serve({"GET /ask": script(answer)})
+
+    async def torn() -> Failure:
+        async with asyncio.timeout(10), client(service.url) as asking:
+            try:
+                async with opened(asking, asking.build_request("GET", "/ask"), None) as response:
+                    await whole(response)
+            except FAULTS as error:
+                return failed(error).failure
+        raise AssertionError("it did not fail")
+
+    assert asyncio.run(torn()) is failure
+
+
+def test_what_came_before_a_body_went_wrong_is_told(stage: Stage) -> None:
+    broken = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\nno number\r\n"
+    service = stage.serve({"POST /ask": script(broken)})
+
+    async def heard() -> bytes:
+        async with asked(service.url, Flight()) as response:
+            return await anext(response.aiter_raw())
+
+    assert asyncio.run(heard()) == b"four"
+
+
+def test_nothing_goes_in_plain_text_to_where_it_was_to_be_encrypted(stage: Stage) -> None:
+    service = stage.serve({"POST /ask": reply("four")})
+
+    refused = fault(lambda: asyncio.run(flown(service.url.replace("http:", "https:"))))
+
+    assert refused is Failure.REDIRECTED
+    assert service.requests == []
 
 
 async def whereabouts(asking: httpx.AsyncClient, path: str) -> "tuple[weakref.ref[httpx.Response], Failed | None]":

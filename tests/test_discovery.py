@@ -338,6 +338,59 @@ def test_a_name_that_hangs_holds_up_no_other() -> None:
         let_go.set()
 
 
+def test_a_name_that_is_new_is_asked_for_at_once() -> None:
+    one, two = ({"name": name, "url": f"dns+http://{name}"} for name in ("one", "two"))
+    settings = [given(targets=[]), given(targets=[one]), given(targets=[one, two])]
+
+    async def life() -> list[list[str]]:
+        here, told = Discovery(lambda: settings[0], lambda _: ("10.0.0.7",)), []
+        found = asyncio.Event()
+
+        async def changed() -> None:
+            found.set()
+
+        here.then = changed
+        following = [asyncio.create_task(here.follow_names()), asyncio.create_task(here.follow_files())]
+        async with asyncio.timeout(10):
+            while len(settings) > 1:
+                await asyncio.sleep(0)
+                found.clear()
+                del settings[0]
+                await here.adopt()
+                await found.wait()
+                told.append(names(here.found()))
+        for each in following:
+            each.cancel()
+        return told
+
+    assert asyncio.run(life()) == [["one-10.0.0.7"], ["one-10.0.0.7", "two-10.0.0.7"]]
+
+
+def test_files_are_followed_from_when_there_are_some(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    settings = [given(), given(targets_files=[str(file)])]
+
+    async def life() -> list[str]:
+        here, found = Discovery(lambda: settings[0]), asyncio.Event()
+
+        async def changed() -> None:
+            found.set()
+
+        here.then = changed
+        following = asyncio.create_task(here.follow_files())
+        await asyncio.sleep(0)
+        del settings[0]
+        await here.adopt()
+        await asyncio.sleep(0.1)
+        written(file, [{"targets": ["http://chat:8000"]}])
+        async with asyncio.timeout(30):
+            await found.wait()
+        following.cancel()
+        return names(here.found())
+
+    assert len(asyncio.run(life())) == 1
+
+
 def test_a_service_at_one_address_is_told_its_name_and_asked_nowhere_else(stage: Stage) -> None:
     one = stage.serve({"GET /health": reply("ok")})
     port = int(one.url.rpartition(":")[2])

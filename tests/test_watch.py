@@ -11,7 +11,7 @@ from typing import Annotated
 import pytest
 
 from exporter.reading import Gauge, Reading, Reason, Unreadable
-from exporter.watch import Clock, Collection, Read, Watch, reason_of
+from exporter.watch import SOMETIME, Clock, Collection, Read, Watch, reason_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,3 +364,54 @@ def test_a_watch_outlives_every_failure_of_its_source() -> None:
 
     assert said(watch) == [Kettle(cups=4)]
     assert failures(watch) == {"error": 1, "stuck": 1, "timeout": 1}
+
+
+def told(*looks: Sequence[Reading] | Exception) -> list[bool]:
+    """Whether each of these looks told something that was not known."""
+    following = iter(looks)
+
+    async def read() -> Saying:
+        look = next(following)
+        if isinstance(look, Exception):
+            raise look
+        yield look
+
+    watch = watching(read)
+
+    async def look_on() -> list[bool]:
+        news = []
+        for _ in looks:
+            watch.news.clear()
+            await watch.once()
+            news.append(watch.news.is_set())
+        return news
+
+    return asyncio.run(look_on())
+
+
+def test_whoever_waits_for_news_is_woken_by_nothing_else() -> None:
+    some: Sequence[Reading] = [Kettle(cups=1)]
+
+    assert told(some, some, [Kettle(cups=1)], STUCK, STUCK, (), some) == [True, False, True, True, False, True, True]
+
+
+def test_a_watch_outlives_not_knowing_when_to_look_next(caplog: pytest.LogCaptureFixture) -> None:
+    intervals = iter([ZeroDivisionError("a mistake of ours"), ZeroDivisionError("the same")])
+
+    def every() -> float:
+        raise next(intervals)
+
+    watch = Watch(in_turn(1, 2, 3), Clock(every=every, timeout=9.0), source="kettle")
+    waits: list[float] = []
+
+    async def watched() -> None:
+        for _ in range(2):
+            await watch.once()
+            waits.append(watch.interval())
+
+    asyncio.run(watched())
+
+    assert waits == [SOMETIME, SOMETIME]
+    assert failures(watch) == {"error": 2}
+    assert said(watch) == [Kettle(cups=2)]
+    assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [True]

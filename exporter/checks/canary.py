@@ -1,11 +1,12 @@
 """A question whose answer is known, and how far to believe a model that misses it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Self
 from zlib import crc32
 
 from exporter.checks.numbers import numbers
+from exporter.frozen import frozen
 
 SMALLEST, MANY = 50, 50
 """Two numbers from 50 to 99 have a sum of three digits, so that question and answer keep their width."""
@@ -22,7 +23,7 @@ class Canary(StrEnum):
     OFF = "off"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sum:
     """A sum to ask for, always another one, and always of the same length."""
 
@@ -47,7 +48,7 @@ class Sum:
         return self.left + self.right in numbers(text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Trust:
     """How far a model's sums are to be trusted, by how the last of them came out."""
 

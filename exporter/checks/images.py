@@ -5,7 +5,8 @@ import resource
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+
+from exporter.frozen import frozen
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MOST_PIXELS = 64 * 10**6
@@ -24,7 +25,7 @@ UNDECODABLE = (
 """What decoders raise for broken images."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Picture:
     """What an image is to be like; None where it may be anything."""
 

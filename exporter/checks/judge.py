@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Self
 
 from exporter.checks import images, schema
@@ -14,6 +14,7 @@ from exporter.checks.pattern import Pattern
 from exporter.checks.repetition import repeated
 from exporter.checks.text import VISIBLE, misplaced, spoken, unfenced
 from exporter.checks.vectors import Vector, flat, length, misjudged, similarity, undefined
+from exporter.frozen import frozen
 from exporter.paths import Json
 from exporter.threads import apart
 from exporter.wire import Answer, Failed, Failure, Usage
@@ -21,7 +22,7 @@ from exporter.wire import Answer, Failed, Failure, Usage
 LONGEST = 30.0  # A process is started first, which takes long on a host that has no time for us.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Checks:
     """What is asked of an answer; what is None or empty is not."""
 
@@ -53,7 +54,7 @@ class Checks:
     """What images are to be like; with None they are not looked at."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Judgement:
     """What the checks say of an answer; None where they cannot tell."""
 

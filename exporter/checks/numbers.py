@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import inf
+
+from exporter.frozen import frozen
 
 RUN = re.compile(r"(?:(?<!\w)[-\u2212])?\d+(?:[.,'\u2019 \u00a0\u202f]\d+)*(?:[eE][-+]?\d+)?")
 THOUSANDS = re.compile(r"-?\d{1,3}(?:([.,'\u2019 \u00a0\u202f])\d{3})(?:\1\d{3})*(?:[.,]\d+)?")
@@ -13,7 +14,7 @@ PLAIN = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 MOST_DIGITS = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Range:
     """Numbers from one to another, both included; NaN is in none."""
 

@@ -1,10 +1,11 @@
 """Regular expressions that no text can make slow."""
 
-from dataclasses import dataclass
 from typing import Self
 
+from exporter.frozen import by_place
 
-@dataclass(frozen=True, slots=True)
+
+@by_place
 class Pattern:
     """A regular expression by RE2, whose time grows with the text and no faster."""
 

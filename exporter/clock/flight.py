@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from time import perf_counter
 
 from exporter.clock.stream import Method, Stream
+from exporter.wire import Step
 
 
 class Flight:
@@ -18,25 +19,25 @@ class Flight:
         self.headed: float | None = None
         self.stream: Stream | None = None
 
-    async def trace(self, event: str, told: Mapping[str, object]) -> None:
-        """Take what httpcore tells of one event."""
-        match event.partition(".")[2], told.get("return_value"):
-            case "connect_tcp.started" | "connect_unix_socket.started", _:
+    def trace(self, step: Step, over: object) -> None:
+        """Take a step, over the connection that it was made on."""
+        match step, over:
+            case Step.BEGUN, _:
                 # After a redirect the stamps of the hop before are not this one's.
                 self.began, self.stream = perf_counter(), None
                 self.resolved = self.connected = self.secured = self.written = self.headed = None
-            case "connect_tcp.complete" | "connect_unix_socket.complete", Stream() as stream:
+            case Step.CONNECTED, Stream() as stream:
                 self.stream = stream
                 # What is written already was on another connection, from which the answer counts.
                 if self.written is None:
                     self.resolved, self.connected = stream.resolved, stream.connected
-            case "start_tls.complete", Stream() as stream:
+            case Step.SECURED, Stream() as stream:
                 self.stream = stream
                 if self.written is None:
                     self.secured = perf_counter()
-            case "send_request_body.complete", _:
-                self.written = self.stream.written if self.stream is not None else perf_counter()
-            case "receive_response_headers.complete", _:
+            case Step.WRITTEN, Stream() as stream:
+                self.written = stream.written
+            case Step.HEADED, _:
                 self.headed = self.arrived()
 
     def arrived(self) -> float:

@@ -3,27 +3,30 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
 
 import aiohappyeyeballs
-import httpcore
 import httpx
 
-from exporter.clock.stream import Direct, Relayed, connect_failure
+from exporter.clock.stream import Direct, Relayed, Stream, connect_failure
+from exporter.clock.talk import Talk
 from exporter.reading import Unreadable
 from exporter.threads import Thread
+from exporter.wire import Step, Trace
 
 HAPPY_EYEBALLS_DELAY = 0.25  # RFC 8305, section 5
 AGAIN = 0.02  # Seconds between two attempts at a Unix socket whose backlog is full.
+
+PORTS = {"http": 80, "https": 443}
 
 HERE = "http://localhost"
 """How a service at a Unix socket is called in the addresses of what it has."""
 
 
-class Network(httpcore.AsyncNetworkBackend):
+class Network:
     """Connections on which every read is stamped when the loop receives it.
 
     `at` holds the addresses of names that are not to be resolved, and `local` is the Unix socket of what is HERE.
@@ -34,28 +37,21 @@ class Network(httpcore.AsyncNetworkBackend):
         self._local = local
         self._resolving: dict[str, Thread] = {}
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  httpcore's
-        local_address: str | None = None,  # noqa: ARG002  httpcore's; nothing here sets it
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002  httpcore's; nothing here sets it
-    ) -> httpcore.AsyncNetworkStream:
+    async def connected(self, url: httpx.URL, within: float | None) -> Direct | Relayed:
         """A connection to the first address that answers."""
-        if self._local is not None and f"http://{host}:{port}" == f"{HERE}:80":
-            return await _connected_here(self._local, timeout)
-        resolved: float | None = None
+        if self._local is not None and (url.scheme, url.host, url.port) == ("http", "localhost", None):
+            return await _connected_here(self._local, within)
+        host, resolved = url.raw_host.decode(), None
         try:
-            async with asyncio.timeout(timeout):
-                addresses = await self._addresses(self._at.get(host, host), port)
+            async with asyncio.timeout(within):
+                addresses = await self._addresses(self._at.get(host, host), url.port or PORTS[url.scheme])
                 resolved = perf_counter()
                 raced = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY)
                 raced.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 stream = Direct(resolved, raced)
         except OSError as error:
             if resolved is None and isinstance(error, TimeoutError):
-                raise httpcore.ConnectError("the name was not resolved in time") from socket.gaierror(str(error))
+                raise httpx.ConnectError("the name was not resolved in time") from socket.gaierror(str(error))
             raise connect_failure(error) from error
         stream.connected = perf_counter()
         return stream
@@ -70,16 +66,12 @@ class Network(httpcore.AsyncNetworkBackend):
         except Unreadable as error:
             raise socket.gaierror("an earlier question for this name has not been answered") from error
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait, for httpcore's own retries, which are off."""
-        await asyncio.sleep(seconds)
 
-
-async def _connected_here(path: str, timeout: float | None) -> Relayed:  # noqa: ASYNC109  httpcore's
+async def _connected_here(path: str, within: float | None) -> Relayed:
     began = perf_counter()
     calling = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(within):
             while not _taken(calling, path):  # noqa: ASYNC110  nothing tells when there is room
                 await asyncio.sleep(AGAIN)
         arrived = perf_counter()
@@ -119,47 +111,42 @@ class Transport(httpx.AsyncBaseTransport):
         at: Mapping[str, str] | None = None,
         local: str | None = None,
     ) -> None:
-        self._named = {} if server_name is None else {"sni_hostname": server_name}
-        self._tls = tls
+        self._tls = tls or _untrusting
+        self._server_name = server_name
         self._network = Network(at or {}, local)
-        self._context: ssl.SSLContext | None = None
-        self._pool = self._pooled(None)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The response, its body still on the network."""
-        url = request.url
-        sent = httpcore.Request(
-            method=request.method,
-            url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions={**request.extensions, **self._named},
-        )
-        pool = await self._pool_now(encrypted=url.scheme == "https")
-        got = await pool.handle_async_request(sent)
-        return httpx.Response(got.status, headers=got.headers, stream=_Body(got), extensions=got.extensions)
+        trace: Trace = request.extensions.get("trace", _untold)
+        stream = await self._connected(request, trace)
+        talk = Talk(stream)
+        try:
+            with suppress(httpx.WriteError):  # Whoever hangs up before all is written may have answered nevertheless.
+                await talk.ask(request)
+                trace(Step.WRITTEN, stream)
+            await talk.head()
+            trace(Step.HEADED, stream)
+        except BaseException:
+            await talk.aclose()
+            raise
+        return httpx.Response(talk.status, headers=talk.headers, stream=talk)
 
-    async def _pool_now(self, *, encrypted: bool) -> httpcore.AsyncConnectionPool:
-        if encrypted and self._tls is not None and (context := await self._tls()) is not self._context:
-            # What is under way keeps the pool in which it began.
-            self._context, self._pool = context, self._pooled(context)
-        return self._pool
+    async def _connected(self, request: httpx.Request, trace: Trace) -> Stream:
+        url, within = request.url, request.extensions.get("timeout", {}).get("connect")
+        tls = await self._tls() if url.scheme == "https" else None
+        trace(Step.BEGUN, None)
+        stream = await self._network.connected(url, within)
+        trace(Step.CONNECTED, stream)
+        if tls is None or isinstance(stream, Relayed):
+            return stream
+        secured = await stream.secured(tls, self._server_name or url.raw_host.decode(), within)
+        trace(Step.SECURED, secured)
+        return secured
 
-    def _pooled(self, tls: ssl.SSLContext | None) -> httpcore.AsyncConnectionPool:
-        return httpcore.AsyncConnectionPool(ssl_context=tls, max_keepalive_connections=0, network_backend=self._network)
 
-    async def aclose(self) -> None:
-        """Close what is still open."""
-        await self._pool.aclose()
+def _untold(_step: Step, _over: object) -> None:
+    pass
 
 
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, response: httpcore.Response) -> None:
-        self._response = response
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._response.aiter_stream():
-            yield part
-
-    async def aclose(self) -> None:
-        await self._response.aclose()
+async def _untrusting() -> ssl.SSLContext:
+    raise httpx.UnsupportedProtocol("nothing was said of the certificates to believe")

@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from enum import StrEnum
 from time import perf_counter, time
-from typing import Any
 
-import httpcore
+import httpx
 
 from exporter.reading import Reason, Unreadable
 
@@ -40,7 +39,7 @@ class Method(StrEnum):
     USER = "user"
 
 
-class Stream(httpcore.AsyncNetworkStream):
+class Stream:
     """One connection; `stamp` is when the bytes that `read` gave last had arrived, by `method`."""
 
     def __init__(self, resolved: float) -> None:
@@ -54,18 +53,17 @@ class Stream(httpcore.AsyncNetworkStream):
         self._paused = False
         self._ended = False
         self._error: Exception | None = None
-        self._news = asyncio.Event()
+        self._awaited: asyncio.Future[None] | None = None
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  httpcore's
+    async def read(self, max_bytes: int) -> bytes:
         """What arrived with one read of the socket; nothing at the end."""
-        async with asyncio.timeout(timeout):
-            while not self._arrived and not self._ended:
-                self._news.clear()
-                await self._news.wait()
+        if not self._arrived and not self._ended:
+            self._awaited = asyncio.get_running_loop().create_future()
+            await self._awaited
         if self._arrived:
             return self._taken(max_bytes)
         if self._error is not None:
-            raise httpcore.ReadError(str(self._error)) from self._error
+            raise httpx.ReadError(str(self._error)) from self._error
         return b""
 
     def _arrive(self, data: bytes, stamp: float, method: Method) -> None:
@@ -74,11 +72,15 @@ class Stream(httpcore.AsyncNetworkStream):
         if self._waiting > HIGH_WATER and not self._paused:
             self._paused = True
             self._pause()
-        self._news.set()
+        self._wake()
 
     def _end(self, error: Exception | None = None) -> None:
         self._ended, self._error = True, error
-        self._news.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(None)
 
     def _taken(self, max_bytes: int) -> bytes:
         self.stamp, self.method, data = self._arrived.popleft()
@@ -90,6 +92,19 @@ class Stream(httpcore.AsyncNetworkStream):
             self._paused = False
             self._resume()
         return data
+
+    async def write(self, buffer: bytes) -> None:
+        """Hand over bytes, waiting while the connection takes no more."""
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Let go of the connection at once: what it had not sent is of no use any more."""
+        raise NotImplementedError
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """What encrypts it, where that is done."""
+        return None
 
     def _pause(self) -> None:
         raise NotImplementedError
@@ -129,25 +144,23 @@ class Relayed(Stream, asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  httpcore's
-        """Hand over bytes, waiting while the connection takes no more."""
-        async with asyncio.timeout(timeout):
-            await self._writable.wait()
+    async def write(self, buffer: bytes) -> None:
         if self._error is not None or self._transport.is_closing():
-            raise httpcore.WriteError(str(self._error or "the connection is closed")) from self._error
+            raise httpx.WriteError(str(self._error or "the connection is closed")) from self._error
         # Stamped before the call, since the answer may be there before the machine lets us go on.
         self.written = perf_counter()
         self._transport.write(buffer)
+        if not self._writable.is_set():
+            await self._writable.wait()
+            self.written = perf_counter()
 
     async def aclose(self) -> None:
-        """Let go of the connection at once: what it had not sent is of no use any more."""
         self._transport.abort()
 
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  httpcore's
-        """What httpcore and the certificate's reader ask for by name."""
-        if info == "is_readable":
-            return bool(self._arrived) or self._ended
-        return self._transport.get_extra_info(info)
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        encrypting = self._transport.get_extra_info("ssl_object")
+        return encrypting if isinstance(encrypting, ssl.SSLObject) else None
 
     def _pause(self) -> None:
         self._transport.pause_reading()
@@ -173,47 +186,36 @@ class Direct(Stream):
             connected.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._resume()
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  httpcore's
-        """Hand over bytes, waiting while the connection takes no more."""
-        # Stamped before the call, since the answer may be there before the machine lets us go on.
-        self.written = perf_counter()
+    async def write(self, buffer: bytes) -> None:
         try:
-            async with asyncio.timeout(timeout):
+            # Stamped before the call, since the answer may be there before the machine lets us go on.
+            self.written = perf_counter()
+            with suppress(BlockingIOError):
+                buffer = buffer[self._socket.send(buffer) :]
+            if buffer:
                 await self._loop.sock_sendall(self._socket, buffer)
-        except TimeoutError:
-            raise
+                self.written = perf_counter()
         except OSError as error:
-            raise httpcore.WriteError(str(error)) from error
+            raise httpx.WriteError(str(error)) from error
 
     async def aclose(self) -> None:
-        """Let go of the connection at once: what it had not sent is of no use any more."""
         if self._socket.fileno() >= 0:
             self._pause()
             self._socket.close()
 
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  httpcore's
-    ) -> "Relayed":
+    async def secured(self, by: ssl.SSLContext, name: str, within: float | None) -> "Relayed":
         """The same connection, encrypted from here on."""
         self._pause()
+        by.set_alpn_protocols(["http/1.1"])
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 _, secured = await self._loop.create_connection(
-                    lambda: Relayed(self.resolved), sock=self._socket, ssl=ssl_context, server_hostname=server_hostname
+                    lambda: Relayed(self.resolved), sock=self._socket, ssl=by, server_hostname=name
                 )
         except OSError as error:
             raise connect_failure(error) from error
         secured.connected = self.connected
         return secured
-
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  httpcore's
-        """What httpcore asks for by name."""
-        if info == "is_readable":
-            return bool(self._arrived) or self._ended
-        return self._socket if info == "socket" else None
 
     def _read(self) -> None:
         try:
@@ -266,9 +268,9 @@ def _both_clocks() -> tuple[float, float]:
 
 
 def connect_failure(error: Exception) -> Exception:
-    """What httpcore calls it that there is no connection, or that this machine has none left."""
+    """What httpx calls it that there is no connection, or that this machine has none left."""
     if isinstance(error, OSError) and error.errno in SHORTAGES:
         return Unreadable(Reason.ERROR, f"no connection can be made from here: {error.strerror}")
     if isinstance(error, TimeoutError):
-        return httpcore.ConnectTimeout("connecting took too long")
-    return httpcore.ConnectError(str(error))
+        return httpx.ConnectTimeout("connecting took too long")
+    return httpx.ConnectError(str(error))

@@ -1,14 +1,15 @@
 """What the table of engines says of one engine, and the answers that it is judged by."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from exporter.frozen import frozen
 from exporter.paths import Json, Path
 from exporter.wire import Recognition, Sight
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reply:
     """What one GET brought; status 0 where no answer came in time."""
 
@@ -45,7 +46,7 @@ def always(_seen: Seen) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sign:
     """What gives an engine away in its answer to one GET."""
 
@@ -77,7 +78,7 @@ class Skip(StrEnum):
     LOADING = "loading"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Look:
     """A GET that tells whether a prompt would wake, load or keep a model."""
 
@@ -93,7 +94,7 @@ Judge = Callable[[int, bytes], Condition | None]
 NO_THINKING: Mapping[str, Json] = {"chat_template_kwargs": {"enable_thinking": False}}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Engine:
     """One row of the table: how an engine is recognised, asked, and read."""
 

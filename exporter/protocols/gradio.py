@@ -13,7 +13,7 @@ import httpx
 from exporter.paths import Json
 from exporter.response import answered, events, opened, parsed, whole
 from exporter.threads import judged
-from exporter.wire import Delta, Failed, Failure, Prompt, Trace, filled
+from exporter.wire import Delta, Failed, Failure, Prompt, Step, Trace, filled
 
 PREFIX = "/gradio_api"
 CHAT = "chat"  # What ChatInterface calls its endpoint.
@@ -126,9 +126,9 @@ def _since_the_call(trace: Trace | None) -> Trace | None:
     if trace is None:
         return None
 
-    async def told(event: str, details: dict[str, object]) -> None:
-        if not event.endswith(("connect_tcp.started", "send_request_body.complete")):
-            await trace(event, details)
+    def told(step: Step, over: object) -> None:
+        if step not in {Step.BEGUN, Step.WRITTEN}:
+            trace(step, over)
 
     return told
 

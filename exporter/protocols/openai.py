@@ -1,7 +1,7 @@
 """The OpenAI dialects that generate text: chat and completions, as every engine that imitates them speaks them."""
 
 import math
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -88,29 +88,34 @@ def _delta(frame: Fields) -> Delta:
             raise Failed(Failure.INVALID, "a delta that is no object")
         text += _text_of(said.get("content")) + string(choice.get("text"))
         reasoning += _thought_of(said)
-        tool += "".join(_called(said.get("tool_calls")))
-        logprobs += tuple(_logprobs(choice.get("logprobs")))
+        if calls := said.get("tool_calls"):
+            tool += "".join(_called(calls))
+        if told := choice.get("logprobs"):
+            logprobs += tuple(_logprobs(told))
     cost = usage(frame.get("usage")) or _timed(frame.get("timings"))
     return Delta(text=text, reasoning=reasoning, tool=tool, finish=finish, usage=cost, logprobs=logprobs)
 
 
-def _choices(frame: Fields) -> Iterator[dict[str, Json]]:
+def _choices(frame: Fields) -> Sequence[dict[str, Json]]:
     # The frame that carries the usage has an empty list, and LiteLLM sends null.
     choices = frame.get("choices") or []
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+    found = list(objects(choices))
+    if not isinstance(choices, list) or len(found) < len(choices):
         raise Failed(Failure.INVALID, "choices are not a list of objects")
-    yield from (choice for choice in choices if isinstance(choice, dict))
+    return found
 
 
 def _text_of(content: Json) -> str:
     # Mistral's reasoning models say their content in parts.
-    return string(content) + "".join(string(part.get("text")) for part in objects(content))
+    return content if isinstance(content, str) else "".join(string(part.get("text")) for part in objects(content))
 
 
 def _thought_of(said: Fields) -> str:
     # The first that is there, since vLLM said the same under two names for a while; Mistral's is a part of the content.
-    named = next((thought for name in THOUGHTS if (thought := string(said.get(name)))), "")
-    return named or "".join(_text_of(part.get("thinking")) for part in objects(said.get("content")))
+    for name in THOUGHTS:
+        if thought := string(said.get(name)):
+            return thought
+    return "".join(_text_of(part.get("thinking")) for part in objects(said.get("content")))
 
 
 def _called(calls: Json) -> Iterator[str]:

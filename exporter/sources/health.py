@@ -6,13 +6,14 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import isfinite
 from typing import Annotated, Self
 
 import httpx
 
 from exporter.clock import Flight
+from exporter.frozen import frozen
 from exporter.paths import Json, Path
 from exporter.reading import Counter, Gauge, Label, Note, Reading, counted
 from exporter.response import opened, parsed, whole
@@ -36,7 +37,7 @@ FAILURES = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Health(Reading):
     """What the health endpoint has answered since the exporter started."""
 
@@ -75,7 +76,7 @@ class Health(Reading):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Certificate(Reading):
     """The certificate with which the service proved who it is."""
 
@@ -86,7 +87,7 @@ class Certificate(Reading):
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Expectation:
     """What a healthy answer looks like; an empty expectation is met by any status of success."""
 
@@ -96,7 +97,7 @@ class Expectation:
     values: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Check:
     """How one health check went."""
 
@@ -111,7 +112,7 @@ def faulty(status: int, body: bytes) -> Failure | None:
     return None if httpx.codes.is_success(status) else refusal(status, body)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Asked:
     """What a service is asked for its health: one GET, and another where there is nothing at the first."""
 
@@ -208,8 +209,8 @@ def _number(found: Sequence[Json]) -> float | None:
 
 
 def _expiry(flight: Flight) -> float | None:
-    secured = flight.stream.get_extra_info("ssl_object") if flight.stream is not None else None
-    certificate = secured.getpeercert() if isinstance(secured, ssl.SSLObject) else None
+    tls = flight.stream.tls if flight.stream is not None else None
+    certificate = None if tls is None else tls.getpeercert()
     with suppress(KeyError, TypeError):
         return float(ssl.cert_time_to_seconds(certificate["notAfter"]))  # type: ignore[index, arg-type]  # suppressed
     return None

@@ -4,7 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import cycle
 from typing import Annotated, Self
 
@@ -12,6 +12,7 @@ import httpx
 
 from exporter.ask import Attempt
 from exporter.checks.canary import Trust
+from exporter.frozen import frozen
 from exporter.pace import Day
 from exporter.questions import Questions, asked, over
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Note, Reading, counted
@@ -27,7 +28,7 @@ LONGEST_LABEL = 128
 SKIPS = ("asleep", "unloaded", "loading", "queue_full", "budget", "in_flight", "paused")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Service(Reading):
     """What a service was recognised as."""
 
@@ -41,7 +42,7 @@ class Service(Reading):
     evidence: Annotated[str, Note("By what the service was recognised, or why it was not.")] = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Answers(Reading):
     """How a service has answered synthetic prompts since the exporter started; times are of complete answers."""
 
@@ -206,7 +207,7 @@ Look = Callable[[Recognition], Awaitable[Sight]]
 """What is seen of a service just before a prompt; a reason to skip it is one of SKIPS."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Lookout:
     """What else is seen of a service before it is asked."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from http import HTTPStatus
 from itertools import chain
@@ -14,6 +14,7 @@ import httpx
 from exporter.clock import Flight
 from exporter.figures import Figure, Form, Place, Proof, Publish, Vocabulary, Way
 from exporter.forms import awake, samples
+from exporter.frozen import frozen
 from exporter.normal import SERIES_LIMIT, START, Figures, Owner, Sample, Value
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Note, Reading
 from exporter.response import accepted, opened, origin, whole
@@ -36,7 +37,7 @@ ACCEPT = {True: "text/plain;version=0.0.4, */*;q=0.1", False: "application/json"
 OTHER_KINDS = {True: frozenset({"text/html", "application/json"}), False: frozenset({"text/html"})}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Server(Reading):
     """What a service says of itself, counted since the first look and through its restarts."""
 
@@ -95,7 +96,7 @@ class Server(Reading):
     ] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Progress(Reading):
     """What a service's own figures prove of its progress; a new object with each look, whatever it says."""
 
@@ -135,7 +136,7 @@ class Progress(Reading):
     ] = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Whereabouts:
     """Where a service tells its own figures; what the operator leaves open is the engine's to say."""
 

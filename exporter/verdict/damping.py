@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Generic, Self, TypeVar
+
+from exporter.frozen import frozen
 
 M = TypeVar("M")
 
@@ -17,7 +19,7 @@ FALSE_ALARMS = 0.01
 """How often in a day chance alone may turn a state."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Attempts(Generic[M]):
     """The attempts at a service, as far as they are remembered."""
 

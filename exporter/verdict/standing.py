@@ -1,10 +1,11 @@
 """How a service stands: its state, what speaks for it, and all that a judgement of it rests on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Self
 
+from exporter.frozen import by_place, frozen
 from exporter.gpus.activity import Gpu
 from exporter.sources.health import Health
 from exporter.sources.process import Process
@@ -55,7 +56,7 @@ class Evidence(StrEnum):
     EXPORTER_LATE = "exporter_late"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rules:
     """How long what is let pass; seconds where nothing else is said."""
 
@@ -85,7 +86,7 @@ class Rules:
         return 2 * self.look_every + PATIENCE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Seen:
     """What the sources of one service said last, at one moment of the loop's clock; a new reading is a new object."""
 
@@ -112,7 +113,7 @@ class Seen:
         return None if told is None or self.prompted is None else told.last
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Miss:
     """An attempt that failed, and the state that it calls for; None where only time will tell."""
 
@@ -120,7 +121,7 @@ class Miss:
     state: State | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Standing:
     """How a service stands, and what must be remembered to say how it stands next."""
 
@@ -157,7 +158,7 @@ class Standing:
         return cls(since=seen.time, seen=seen, first=seen)
 
 
-@dataclass(frozen=True, slots=True)
+@by_place
 class Case:
     """All that a judgement rests on: what is seen, how the service stood, and by which rules it is judged."""
 

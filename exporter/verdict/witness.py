@@ -1,9 +1,10 @@
 """What else tells whether a service generates: its own counters, its processes' CPU time, its GPUs' power."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Self
 
+from exporter.frozen import frozen
 from exporter.gpus.activity import Gpu
 from exporter.sources.process import Process
 from exporter.sources.server import Progress, Server
@@ -18,7 +19,7 @@ LOOKS = 6
 WORKING = 0.1  # Of one core: what waits for requests takes less, what computes takes more.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Meter:
     """A figure that moves while something goes on."""
 
@@ -47,7 +48,7 @@ def advancing(meter: Meter | None, after: float) -> bool:
     return meter is not None and meter.moved is not None and meter.moved > after
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Power:
     """What a service's GPUs draw together, against the lowest and the highest of the last day."""
 
@@ -78,7 +79,7 @@ class Power:
         return self.watts < near < highest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Witnesses:
     """Everything that can tell of a service's progress, as last heard."""
 

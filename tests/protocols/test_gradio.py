@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.protocols.gradio import gradio
-from exporter.wire import FAULTS, Delta, Failure, Prompt, failed
+from exporter.wire import FAULTS, Delta, Failure, Prompt, Step, failed
 from tests.protocols import fault, heard, text
 from tests.services.recorded import recorded
 from tests.services.scripted import Answer, Service, Stage, reply, stream
@@ -282,13 +282,13 @@ def test_the_answer_is_timed_from_the_call_and_not_from_the_second_request(stage
     service = stage.serve(real("call_chat_post", "call_chat_get"))
     told = []
 
-    async def trace(name: str, _details: dict[str, object]) -> None:
-        told.append(name.partition(".")[2])
+    def trace(step: Step, _over: object) -> None:
+        told.append(step)
 
     heard("gradio", service, Prompt(text="hello", path="chat", body={"data": ["hello"]}, trace=trace))
 
-    assert told.count("connect_tcp.complete") == 2
-    assert told.count("send_request_body.complete") == 1
+    assert told.count(Step.CONNECTED) == 2
+    assert told.count(Step.WRITTEN) == 1
 
 
 async def _heard(known: bytes, called: bytes, streamed: bytes, prompt: Prompt) -> Sequence[Delta]:
