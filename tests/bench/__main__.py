@@ -38,7 +38,7 @@ class Lengths:
     curve: float
 
 
-WHOLE = Lengths(minute=60, rounds=6, prompts=60, fleet=60, targets=1000, curve=10)
+WHOLE = Lengths(minute=60, rounds=6, prompts=60, fleet=60, targets=1000, curve=7)
 QUICK = Lengths(minute=10, rounds=2, prompts=10, fleet=0, targets=0, curve=0)
 
 
@@ -141,7 +141,7 @@ def fleets(lengths: Lengths) -> Iterator[Row]:
     yield Row(quantity=f"{name} CPU of a core", measured=100 * hundred.cpu, must=60, aim=35, unit=" %")
     late = hundred.first_token_p99 * MICRO
     yield Row(quantity=f"{name} first-token error p99", measured=late, must=2000, aim=500, unit=" µs")
-    one, many = fleet.memory(1, lengths.fleet / 3), fleet.memory(lengths.targets, 1.25 * lengths.fleet)
+    one, many = fleet.memory(1, lengths.fleet / 6), fleet.memory(lengths.targets, 1.25 * lengths.fleet)
     yield Row(
         quantity="1,000 targets at 15 s and 60 s: memory a target",
         measured=(many - one) * 2**20 / (lengths.targets - 1) / 1e3,
@@ -160,7 +160,7 @@ PARTS: Sequence[Callable[[Lengths], Iterator[Row]]] = (
 def machine() -> Mapping[str, str]:
     """On what all this was measured, and of which versions."""
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
-    packages = ("prometheus_client", "psutil", "httpx", "pydantic-settings", "uvloop", "uvicorn", "nvidia-ml-py")
+    packages = ("prometheus_client", "psutil", "httpx", "pydantic-settings", "uvloop", "httptools", "nvidia-ml-py")
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": f"{os.cpu_count()} cores, {model.partition(': ')[2]}",
