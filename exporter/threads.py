@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 from subprocess import PIPE, Popen
 from threading import Lock
@@ -131,18 +132,7 @@ class _Computing:
                 self._process.kill()
 
 
-# Before anything else is loaded: where memory runs out, the kernel is to end that process rather than ours, and where
-# there is little time, what stamps the arrival of tokens comes first. A sandbox may refuse either.
-ALONE = f"""
-import os
-from contextlib import suppress
-with suppress(OSError):
-    os.nice({LESS_URGENT})
-with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
-    score.write("1000")
-from {__name__} import answer
-answer()
-"""
+ALONE = f"from {__name__} import answer; answer()"
 
 
 def _started() -> "Popen[bytes]":
@@ -151,9 +141,21 @@ def _started() -> "Popen[bytes]":
         raise Unreadable(Reason.ERROR, "no memory is left here for a process that computes apart")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
-        return Popen([sys.executable, "-c", ALONE], stdin=PIPE, stdout=PIPE, env=environment)  # noqa: S603  our own
+        process = Popen([sys.executable, "-c", ALONE], stdin=PIPE, stdout=PIPE, env=environment)  # noqa: S603  our own
     except OSError as error:  # which would be taken for the service's
         raise RuntimeError("no process could be started to compute in") from error
+    _give_way(process.pid)
+    return process
+
+
+def _give_way(pid: int) -> None:
+    """Let a process be the first to go without; by us, since it would take milliseconds until it can do so itself."""
+    # Where memory runs out, the kernel is to end it rather than us, and where there is little time, what stamps the
+    # arrival of tokens comes first. A sandbox may refuse either.
+    with suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, LESS_URGENT)
 
 
 def answer() -> None:

@@ -234,6 +234,14 @@ except PermissionError:
 """
 
 
+def stands_back() -> tuple[str, int]:
+    return Path("/proc/self/oom_score_adj").read_text().strip(), os.nice(0)
+
+
+def test_what_is_computed_apart_is_the_first_to_go_without_memory_and_time() -> None:
+    assert asyncio.run(apart(stands_back)) == ("1000", os.nice(0) + 10)
+
+
 def test_apart_computes_where_it_may_not_be_made_less_urgent() -> None:
     alone = [sys.executable, "-c", REFUSED]
     ran = subprocess.run(alone, check=False, cwd=ROOT, capture_output=True, text=True, timeout=GUARD)
