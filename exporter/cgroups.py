@@ -9,6 +9,7 @@ from exporter.kernel import said
 
 OWN = Path("/proc/self/cgroup")
 MOUNTED = Path("/sys/fs/cgroup")
+RESERVE = 4 * 2**20  # Bytes of memory that are left for everything else.
 # Version 1 has no word for "no limit": it says the largest number of pages.
 UNLIMITED = 1 << 62
 # By version, the files that tell it.
@@ -66,12 +67,11 @@ def limited(word: str) -> int | None:
 
 
 def room(own: Path = OWN, mounted: Path = MOUNTED) -> int | None:
-    """Bytes of memory that this program may still take; None where no group limits it."""
+    """Bytes of memory that one piece of work may still take; None where no group limits it."""
     with suppress(OSError, ValueError):
-        return min(
-            (left for group in lineage("memory", paths(own), mounted) if (left := _left(group)) is not None),
-            default=None,
-        )
+        every = (_left(group) for group in lineage("memory", paths(own), mounted))
+        left = min((left for left in every if left is not None), default=None)
+        return None if left is None else max(left - RESERVE, 0)
     return None
 
 

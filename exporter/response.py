@@ -23,7 +23,6 @@ BODY_LIMIT = 8 * 2**20
 FRAME_LIMIT = 256 * 2**10
 LINES_LIMIT = 2**16
 CAREFREE = 256 * 2**10  # Bytes of a body after which it is seen to that there is memory for more.
-RESERVE = 4 * 2**20  # Bytes of memory that are left for everything else.
 SLICE = 2 * 2**10
 TURN = 0.001  # Seconds of work on one body after which whatever else is due has its turn.
 PATIENCE = 32  # Turns of the loop, at most, after which a body that waits for quiet looks again.
@@ -149,7 +148,7 @@ def _spare(held: int) -> None:
     """Return where there is memory for what a body comes to; raises Unreadable where there is none."""
     left = cgroups.room()
     # Twice, since it is held once more while it is looked through.
-    if left is not None and left < 2 * held + RESERVE:
+    if left is not None and left < 2 * held:
         raise Unreadable(Reason.ERROR, f"no memory is left here for an answer of more than {held} bytes")
 
 

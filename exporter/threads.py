@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pickle
+import resource
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +24,7 @@ Job = Callable[[], None]
 
 LESS_URGENT = 10
 """How much nicer a process is than ours that computes for it."""
-PROCESS = 24 * 2**20
+PROCESS = 20 * 2**20
 """Bytes of memory that such a process takes before it has begun."""
 
 
@@ -113,6 +114,8 @@ class _Computing:
             except (EOFError, pickle.UnpicklingError):
                 ended = f"the process that was to compute {function.__name__} ended with {process.wait()}"
                 raise RuntimeError(ended) from None
+        if isinstance(error, MemoryError):
+            raise _no_room()
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]  # of the function that was sent
@@ -138,20 +141,28 @@ ALONE = f"from {__name__} import answer; answer()"
 def _started() -> "Popen[bytes]":
     left = cgroups.room()
     if left is not None and left < PROCESS:
-        raise Unreadable(Reason.ERROR, "no memory is left here for a process that computes apart")
+        raise _no_room()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         process = Popen([sys.executable, "-c", ALONE], stdin=PIPE, stdout=PIPE, env=environment)  # noqa: S603  our own
     except OSError as error:  # which would be taken for the service's
         raise RuntimeError("no process could be started to compute in") from error
-    _give_way(process.pid)
+    _give_way(process.pid, left)
     return process
 
 
-def _give_way(pid: int) -> None:
+def _no_room() -> Unreadable:
+    return Unreadable(Reason.ERROR, "no memory is left here for a process that computes apart")
+
+
+def _give_way(pid: int, left: int | None) -> None:
     """Let a process be the first to go without; by us, since it would take milliseconds until it can do so itself."""
-    # Where memory runs out, the kernel is to end it rather than us, and where there is little time, what stamps the
-    # arrival of tokens comes first. A sandbox may refuse either.
+    # Where there is little memory it is not to take what is left, and where that runs out, the kernel is to end it
+    # rather than us; where there is little time, what stamps the arrival of tokens comes first. A sandbox may refuse
+    # any of it.
+    if left is not None:
+        with suppress(OSError, ValueError):
+            resource.prlimit(pid, resource.RLIMIT_DATA, (left, left))
     with suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
     with suppress(OSError):
@@ -160,9 +171,9 @@ def _give_way(pid: int) -> None:
 
 def answer() -> None:
     """Compute what stands on standard input, for the process that waits for it."""
-    function, args = pickle.load(sys.stdin.buffer)  # noqa: S301  our own process wrote it
     result, error = None, None
     try:
+        function, args = pickle.load(sys.stdin.buffer)  # noqa: S301  our own process wrote it
         result = function(*args)
     except BaseException as raised:  # noqa: BLE001  handed to the caller, whatever it is
         error = raised

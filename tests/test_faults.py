@@ -467,6 +467,6 @@ def test_in_64_mb_services_that_answer_too_much_cost_their_own_looks_alone(
 
     assert page.by("target", "model_sidecar_collection_failures_total").keys() == wide.keys()
     assert after.value("model_probe_up", target="service-0") == 1
-    named = [line for line in log.splitlines() if "no memory is left here" in line or "ended with -9" in line]
+    named = [line for line in log.splitlines() if "no memory is left here" in line or "that was to compute" in line]
     assert {name for name in wide if any(f"target={name}" in line for line in named)} == wide.keys()
     assert ended

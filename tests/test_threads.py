@@ -234,6 +234,15 @@ except PermissionError:
 """
 
 
+def out_of_memory() -> None:
+    raise MemoryError
+
+
+def test_where_apart_is_out_of_memory_that_is_ours_and_not_the_services() -> None:
+    with pytest.raises(Unreadable, match="no memory is left here"):
+        asyncio.run(apart(out_of_memory))
+
+
 def stands_back() -> tuple[str, int]:
     return Path("/proc/self/oom_score_adj").read_text().strip(), os.nice(0)
 
