@@ -316,3 +316,20 @@ def test_it_ends_without_a_word_of_what_was_under_way(tmp_path: Path) -> None:
             daemon.stop()
 
     assert "Traceback" not in daemon.log
+
+
+def reserved(pid: int) -> list[int]:
+    """Bytes of each stretch of addresses that a process keeps to itself, and has not put to use."""
+    maps = (line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines())
+    stretches = (place.split("-") for place, access, *_, inode in maps if access.startswith("---p") and inode == "0")
+    return [int(end, 16) - int(begin, 16) for begin, end in stretches]
+
+
+def test_all_its_threads_share_one_heap(tmp_path: Path) -> None:
+    with begun(tmp_path, {"targets": [], "host": {"every": "100ms"}}) as daemon:
+        page = daemon.until(lambda page: page.value("host_cpus") is not None)
+        kept = reserved(daemon.process.pid)
+
+    # A heap of a thread's own, as glibc makes them, has 64 MiB of addresses, of which it puts few to use.
+    assert page.value("host_cpus")
+    assert max(kept, default=0) < 32 * 2**20
