@@ -29,8 +29,8 @@ USERS = 24
 
 
 def state(page: Page) -> str:
-    """The one state that the service stands in."""
-    (only,) = page.by("state", "model_state", target=NAME)
+    """The one state that the service stands in; none before it is watched."""
+    (only,) = page.by("state", "model_state", target=NAME) or ("",)
     return only
 
 
