@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pynvml
@@ -13,17 +13,14 @@ import pytest
 
 from exporter.gpus.activity import Gpu
 from exporter.gpus.identity import GpuDriver
-from exporter.gpus.xids import GpuXids
 from exporter.nvml import Nvml
 from exporter.reading import Reason, Unreadable
 from exporter.sources.gpu import GpuCalls, GpuDevices
 from exporter.watch import Collection
-from tests.nvml.driver import ROOT, Driver, Look, Readings, looking, of, require_compiler
+from tests.nvml.driver import ROOT, Driver, Look, Readings, looking, of, require_compiler, until, until_heard
 from tests.nvml.opened import first, opened, times
 
 require_compiler()
-
-PATIENCE = 30.0
 
 
 @pytest.fixture
@@ -36,25 +33,9 @@ def failed(readings: Readings) -> Mapping[str, int]:
     return {reason: times for reason, times in of(Collection, readings)[0].failures.items() if times}
 
 
-def until(look: Look, met: Callable[[Readings], object]) -> Readings:
-    """What the first look says of which this is true."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        readings = look()
-        if met(readings):
-            return readings
-        time.sleep(0.05)
-    raise AssertionError("it never came about")
-
-
 def until_readable(look: Look) -> Readings:
     """What the first look says that succeeds."""
     return until(look, lambda readings: of(Collection, readings)[0].up)
-
-
-def until_heard(look: Look) -> Readings:
-    """What the first look says after Xids are waited for, lest it be that thread which opens a driver loaded anew."""
-    return until(look, lambda readings: of(GpuXids, readings))
 
 
 def test_a_function_that_the_driver_does_not_know_is_asked_for_once(driver: Driver) -> None:

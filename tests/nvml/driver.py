@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 
 import pytest
 
+from exporter.gpus.xids import GpuXids
 from exporter.reading import Reading
 from tests.nvml.boards import words
 
@@ -24,6 +25,7 @@ SOURCES = sorted((HERE / "library").iterdir())
 LIBRARY = "libnvidia-ml.so.1"
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 HANGS = "hangs"
+PATIENCE = 30.0
 
 DRIVER: Mapping[str, object] = {
     "gpus": 1,
@@ -198,3 +200,19 @@ def looking(environment: Mapping[str, str], *arguments: str) -> Iterator[Look]:
 def of(kind: type[R], readings: Readings) -> list[R]:
     """The readings of one kind."""
     return [reading for reading in readings if isinstance(reading, kind)]
+
+
+def until(look: Look, met: Callable[[Readings], object]) -> Readings:
+    """What the first look says of which this is true."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        readings = look()
+        if met(readings):
+            return readings
+        time.sleep(0.05)
+    raise AssertionError("it never came about")
+
+
+def until_heard(look: Look) -> Readings:
+    """What the first look says after Xids are waited for, which is another thread's work."""
+    return until(look, lambda readings: of(GpuXids, readings))

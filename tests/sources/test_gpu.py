@@ -17,7 +17,7 @@ from exporter.reading import Reading, declarations
 from exporter.sources.gpu import GpuDevices, GpuPresence
 from exporter.watch import Collection
 from tests.nvml.boards import NAMES, words
-from tests.nvml.driver import Driver, Readings, looking, of, require_compiler
+from tests.nvml.driver import Driver, Readings, looking, of, require_compiler, until_heard
 
 require_compiler()
 
@@ -303,7 +303,7 @@ def test_a_gpu_that_is_suspended_is_not_woken_and_tells_nothing_but_that_it_is_t
     driver.script({"gpus": 2})
 
     with looking(driver.environment, "--pci", str(pci(tmp_path, "active"))) as look:
-        look()
+        until_heard(look)
         pci(tmp_path, "suspended")
         driver.forget_calls()
         asleep = look()
