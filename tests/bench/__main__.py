@@ -38,7 +38,7 @@ class Lengths:
     curve: float
 
 
-WHOLE = Lengths(minute=60, rounds=6, prompts=60, fleet=60, targets=1000, curve=7)
+WHOLE = Lengths(minute=60, rounds=6, prompts=60, fleet=60, targets=1000, curve=6)
 QUICK = Lengths(minute=10, rounds=2, prompts=10, fleet=0, targets=0, curve=0)
 
 

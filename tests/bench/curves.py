@@ -16,7 +16,7 @@ from tests.nvml.driver import Driver
 from tests.plot import Panel
 
 SCRAPE = 5.0
-SETTLE = 3.0
+SETTLE = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
