@@ -134,7 +134,9 @@ class Driver:
 
     def _log(self) -> list[list[str]]:
         log = self._folder / "calls"
-        return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+        # The last line may still be on its way.
+        whole, _, _ = log.read_text().rpartition("\n") if log.exists() else ("", "", "")
+        return [line.split() for line in whole.splitlines()]
 
 
 def _boards(board: str | Sequence[str]) -> Mapping[str, object]:
