@@ -12,7 +12,7 @@ import psutil
 from exporter.chosen import Chosen
 from exporter.frozen import frozen
 from exporter.lookup import Found, Lookup, Neighbours, Search
-from exporter.pids import Everyone, Pid
+from exporter.pids import TICKS, Everyone, Pid
 from exporter.reading import Counter, Gauge, Label, Note, Reading
 from exporter.sockets import Listener
 from exporter.usage import Usage, Usages, usages
@@ -103,8 +103,8 @@ READINGS = (Process, Tree)
 class Totals:
     """What a service's processes have spent since someone began to look; who leaves takes nothing with him."""
 
-    since: float = field(default_factory=partial(time.clock_gettime, time.CLOCK_BOOTTIME))
-    """Seconds after the machine started."""
+    since: float = field(default_factory=lambda: whole_ticks(time.clock_gettime(time.CLOCK_BOOTTIME)))
+    """Seconds after the machine started, as a process's start is told."""
     sums: Mapping[str, float] = field(default_factory=dict)
     last: Mapping[Pid, Mapping[str, float]] = field(default_factory=dict)
 
@@ -124,6 +124,11 @@ class Totals:
             return self.last[process]
         # What was spent before anyone looked would, after a restart of the exporter, read as spent at once.
         return dict.fromkeys(used.spent, 0.0) if process.started >= self.since else used.spent
+
+
+def whole_ticks(seconds: float) -> float:
+    """A moment as the kernel tells it of a process's start: one that started in the same tick did not start before."""
+    return int(seconds * TICKS) / TICKS
 
 
 class UniqueMemory:
