@@ -168,6 +168,7 @@ async def ask(dialect: Dialect, client: httpx.AsyncClient, prompt: Prompt, limit
                 hearing.hear(delta, flight.arrived())
                 if dialect.streams and delta.spoken:
                     deadline.reschedule(min(end, loop.time() + limits.stall))
+                    flight.rest()
     except TimeoutError:
         failure = _late(flight, hearing, limits, over=deadline.when() == end)
     except FAULTS as error:

@@ -137,6 +137,19 @@ def test_the_times_of_an_answer_are_those_at_which_it_was_said(stage: Stage) -> 
     assert attempt.longest_gap == pytest.approx(max(gaps), abs=0.2)
 
 
+def test_tokens_that_follow_closely_are_taken_up_together_and_timed_one_by_one(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.clock.flight.TOGETHER", 3600.0)
+    answer = Stamped(ROLE, WORDS[0], 0.1, WORDS[1], 0.3, WORDS[2], 0.1, STOP, DONE)
+
+    attempt = asked(chatting(stage, answer).url)
+
+    assert attempt.failed is None
+    assert attempt.merged_reads == 0
+    assert attempt.longest_gap == pytest.approx(answer.at[3] - answer.at[2], abs=0.1)
+
+
 def test_the_time_per_token_is_that_from_the_first_to_the_last_over_the_tokens_between(stage: Stage) -> None:
     attempt = told(stage, WORDS[0], 0.05, WORDS[1], STOP, last(11), DONE)
 

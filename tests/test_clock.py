@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from itertools import repeat
 from pathlib import Path
@@ -184,6 +184,41 @@ def test_what_one_read_of_the_socket_brought_has_one_stamp(stage: Stage) -> None
             return stamps
 
     assert len(asyncio.run(in_parts())) == 1
+
+
+@asynccontextmanager
+async def resting(steps: Answer, stage: Stage) -> AsyncGenerator[tuple[AsyncIterator[bytes], Flight], None]:
+    """The reads of an answer after the first, on which an hour is rested."""
+    flight = Flight()
+    async with asked(stage.serve({"POST /ask": steps}).url, flight) as response:
+        reads = response.aiter_raw()
+        await anext(reads)
+        assert flight.stream is not None
+        flight.stream.rest = 3600.0
+        yield reads, flight
+
+
+def test_what_is_taken_up_together_has_each_its_own_stamp(stage: Stage) -> None:
+    answer = script(head(200, "Content-Length: 11"), 0.1, b"one", 0.2, b"two", 0.2, b"three")
+
+    async def read() -> list[tuple[bytes, float]]:
+        async with resting(answer, stage) as (reads, flight):
+            return [(each, flight.arrived()) async for each in reads]
+
+    (second, its_stamp), (third, after) = asyncio.run(read())
+
+    assert (second, third) == (b"two", b"three")
+    assert after - its_stamp > 0.1
+
+
+def test_a_rest_ends_where_much_has_come(stage: Stage) -> None:
+    answer = script(LONG, 0.1, b"x", 0.1, b"y" * 2**19, FOREVER)
+
+    async def read() -> bytes:
+        async with resting(answer, stage) as (reads, _flight):
+            return await anext(reads)
+
+    assert asyncio.run(read()).startswith(b"y")
 
 
 MUCH = 2**26

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 import socket
 import ssl
 import struct
@@ -53,7 +54,11 @@ class Stream:
         self._paused = False
         self._ended = False
         self._error: Exception | None = None
+        self.rest = 0.0
+        """Seconds between two times that what has arrived is taken up, each piece with the stamp of its own."""
         self._awaited: asyncio.Future[None] | None = None
+        self._taken_up = -math.inf
+        self._due: asyncio.TimerHandle | None = None
 
     async def read(self, max_bytes: int) -> bytes:
         """What arrived with one read of the socket; nothing at the end."""
@@ -72,15 +77,30 @@ class Stream:
         if self._waiting > HIGH_WATER and not self._paused:
             self._paused = True
             self._pause()
-        self._wake()
+        self._take_up()
 
     def _end(self, error: Exception | None = None) -> None:
         self._ended, self._error = True, error
         self._wake()
 
+    def _take_up(self) -> None:
+        if self._awaited is None:
+            return
+        loop = self._awaited.get_loop()
+        rest = self._taken_up + self.rest - loop.time()
+        if rest <= 0 or self._waiting > BITE:
+            self._wake()
+        elif self._due is None:
+            self._due = loop.call_later(rest, self._wake)
+
     def _wake(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
         if self._awaited is not None and not self._awaited.done():
+            self._taken_up = self._awaited.get_loop().time()
             self._awaited.set_result(None)
+        self._awaited = None
 
     def _taken(self, max_bytes: int) -> bytes:
         self.stamp, self.method, data = self._arrived.popleft()
