@@ -1,15 +1,17 @@
 """What is read once, whatever is served here: the GPUs and the host."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 
 from exporter import reload, watch
+from exporter.blocking import Blocking, BlockingWatch
 from exporter.exposition import Catalog
 from exporter.gpus import tiers
 from exporter.nvml import Door
 from exporter.reading import Reading, Reason
 from exporter.settings import Settings
 from exporter.sources import gpu, host, itself
+from exporter.threads import Thread
 from exporter.watch import COMMON, Clock, Watch
 from exporter.webconfig import guard
 
@@ -26,12 +28,12 @@ def _gpu_watch(now: Now, nvml: Door) -> Watch | None:
         return None
     gpus = gpu.Gpus(nvml, _options(now()))
 
-    def read() -> AsyncGenerator[Sequence[Reading], None]:
+    def look() -> Sequence[Reading]:
         gpus.options = _options(now())
-        return gpus.read()
+        return gpus.look()
 
     clock = Clock(every=lambda: now().gpu.every, timeout=LONGEST_POLL)
-    return Watch(read, clock, source="gpu", reasons=gpu.REASONS)
+    return BlockingWatch(Blocking(look, Thread("gpu")), clock, source="gpu", reasons=gpu.REASONS)
 
 
 def _options(settings: Settings) -> gpu.Options:
@@ -67,12 +69,12 @@ def _host_watch(now: Now, _nvml: Door) -> Watch | None:
         return None
     hosts = host.Hosts(now().host.paths)
 
-    def read() -> AsyncGenerator[Sequence[Reading], None]:
+    def look() -> Sequence[Reading]:
         hosts.paths = now().host.paths
-        return hosts.read()
+        return hosts.look()
 
     clock = Clock(every=lambda: now().host.every, timeout=LONGEST_POLL)
-    return Watch(read, clock, source="host", reasons=LOCAL)
+    return BlockingWatch(Blocking(look, Thread("host")), clock, source="host", reasons=LOCAL)
 
 
 SOURCES: Mapping[ModuleType, Callable[[Now, Door], Watch | None]] = {gpu: _gpu_watch, host: _host_watch}

@@ -7,6 +7,7 @@ from types import ModuleType
 
 from exporter import assessor, engines, objectives, placement
 from exporter.assessor import Assessor, Surroundings, look_around_for_ever
+from exporter.blocking import Blocking, BlockingWatch
 from exporter.boards import Machine
 from exporter.discovery import Discovery
 from exporter.exposition import Catalog
@@ -58,7 +59,8 @@ def _server_watch(site: Site, _now: Now) -> Watch | None:
 def _process_watch(site: Site, now: Now) -> Watch | None:
     first_after = now().host.every * site.share
     clock = Clock(every=lambda: now().host.every, timeout=LONGEST_POLL, first_after=first_after)
-    return Watch(process_of(site).read, clock, source="process", target=site.target.name, reasons=LOCAL)
+    looking = Blocking(process_of(site).look, site.neighbours.thread, process.standing)
+    return BlockingWatch(looking, clock, source="process", target=site.target.name, reasons=LOCAL)
 
 
 SOURCES: Mapping[ModuleType, Callable[[Site, Now], Watch | None]] = {

@@ -1,31 +1,24 @@
-"""Work that must not hold up the loop: blocking calls on a daemon thread, computations in a process of their own."""
+"""Blocking calls that hold up neither the loop nor the exit, made on daemon threads."""
 
 import asyncio
-import os
-import pickle
-import resource
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from queue import SimpleQueue
-from subprocess import PIPE, Popen
-from threading import Lock
+from queue import Empty, SimpleQueue
+from sched import scheduler
 from threading import Thread as _Thread
 from typing import TypeVar
 from weakref import finalize
 
-from exporter import cgroups
 from exporter.reading import Reason, Unreadable
 
 T = TypeVar("T")
-Job = Callable[[], None]
-
-LESS_URGENT = 10
-"""How much nicer a process is than ours that computes for it."""
-PROCESS = 20 * 2**20
-"""Bytes of memory that such a process takes before it has begun."""
+Job = Callable[[], object]
+Turn = Callable[[], float | None]
+"""Work that is done again and again: it gives the moment of the monotonic clock at which it is due next, or None."""
 
 
 class Thread:
@@ -38,7 +31,8 @@ class Thread:
     def __init__(self, name: str) -> None:
         self.name = name
         self.busy = False
-        self._turn = asyncio.Lock()
+        self._in_turn = asyncio.Lock()
+        self._turns = scheduler(time.monotonic)
         self._jobs: SimpleQueue[Job] | None = None
 
     async def call(self, function: Callable[[], T]) -> T:
@@ -46,145 +40,58 @@ class Thread:
 
         Raises Unreadable (stuck) at once while such a call is still under way.
         """
-        async with self._turn:
-            if self.busy:
-                raise Unreadable(Reason.STUCK, f"an earlier call on thread {self.name} has not returned")
-            loop = asyncio.get_running_loop()
-            outcome: asyncio.Future[T] = loop.create_future()
-            self.busy = True
-            self._started().put(lambda: self._make(function, outcome, loop))
-            return await outcome
+        async with self._in_turn:
+            return await asyncio.wrap_future(self.begin(function))
+
+    def begin(self, function: Callable[[], T]) -> "Future[T]":
+        """The same for a thread to wait for, which has something else to do meanwhile."""
+        if self.busy:
+            raise self.stuck()
+        outcome: Future[T] = Future()
+        outcome.set_running_or_notify_cancel()
+        self.busy = True
+        self._started().put(partial(self._make, function, outcome))
+        return outcome
+
+    def attend(self, turn: Turn, at: float) -> None:
+        """Have a turn taken at that moment of the monotonic clock, and again whenever it is due."""
+        self._started().put(partial(self._enter, turn, at))
+
+    def stuck(self) -> Unreadable:
+        """What to raise where it does not come back from a call."""
+        return Unreadable(Reason.STUCK, f"an earlier call on thread {self.name} has not returned")
 
     def _started(self) -> SimpleQueue[Job]:
         if self._jobs is None:
             self._jobs = SimpleQueue()
             finalize(self, self._jobs.put, sys.exit)
-            _Thread(target=_work, args=(self._jobs,), name=self.name, daemon=True).start()
+            _Thread(target=_work, args=(self._jobs, self._turns), name=self.name, daemon=True).start()
         return self._jobs
 
-    def _make(self, function: Callable[[], T], outcome: "asyncio.Future[T]", loop: asyncio.AbstractEventLoop) -> None:
+    def _make(self, function: Callable[[], T], outcome: "Future[T]") -> None:
         try:
             result = function()
-        except StopIteration as error:  # a future takes any error but this one
+        except StopIteration as error:  # asyncio's future takes any error but this one
             tell: Job = partial(outcome.set_exception, RuntimeError(f"StopIteration: {error}"))
         except BaseException as error:  # noqa: BLE001  handed to the caller, whatever it is
             tell = partial(outcome.set_exception, error)
         else:
             tell = partial(outcome.set_result, result)
         self.busy = False
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(lambda: None if outcome.done() else tell())
+        tell()
+
+    def _enter(self, turn: Turn, at: float) -> None:
+        self._turns.enterabs(at, 0, self._take, (turn,))
+
+    def _take(self, turn: Turn) -> None:
+        due = turn()
+        if due is not None:
+            self._enter(turn, due)
 
 
-def _work(jobs: SimpleQueue[Job]) -> None:
+def _work(jobs: SimpleQueue[Job], turns: scheduler) -> None:
     with suppress(SystemExit):
         while True:
-            jobs.get()()
-
-
-async def apart(function: Callable[..., T], *args: object) -> T:
-    """What a module's function returns or raises, computed in a process that lives only for it.
-
-    For work of which one step holds the interpreter for long: parsing 6 MiB of JSON on a thread stalls the
-    loop for 0.23 s, since the parser never lets go of the interpreter's lock. Not a pool of processes, since
-    that would leave one behind for as long as we live.
-    """
-    computing = _Computing()
-    try:
-        return await Thread("apart").call(partial(computing.result, function, args))
-    finally:
-        computing.end()  # A computation that nobody waits for any more ends with its caller.
-
-
-class _Computing:
-    """One computation in a process of its own, waited for on a thread, since starting a process takes milliseconds."""
-
-    def __init__(self) -> None:
-        self._turn = Lock()
-        self._process: Popen[bytes] | None = None
-        self._ended = False
-
-    def result(self, function: Callable[..., T], args: tuple[object, ...]) -> T:
-        with self._begun() as process:
-            with suppress(BrokenPipeError), process.stdin as asked:  # type: ignore[union-attr]  # it is a pipe
-                # Into the pipe itself: of a body of megabytes no copy is made.
-                pickle.dump((function, args), asked, protocol=5)
-            try:
-                result, error = pickle.load(process.stdout)  # type: ignore[arg-type]  # noqa: S301  our own process wrote it
-            except (EOFError, pickle.UnpicklingError):
-                ended = f"the process that was to compute {function.__name__} ended with {process.wait()}"
-                raise RuntimeError(ended) from None
-        if isinstance(error, MemoryError):
-            raise _no_room()
-        if error is not None:
-            raise error
-        return result  # type: ignore[no-any-return]  # of the function that was sent
-
-    def _begun(self) -> "Popen[bytes]":
-        with self._turn:
-            if self._ended:
-                raise RuntimeError("nobody waits for it any more")
-            self._process = _started()
-            return self._process
-
-    def end(self) -> None:
-        """End the process, where it has not ended by itself."""
-        with self._turn:
-            self._ended = True
-            if self._process is not None:
-                self._process.kill()
-
-
-ALONE = f"from {__name__} import answer; answer()"
-
-
-def _started() -> "Popen[bytes]":
-    left = cgroups.room()
-    if left is not None and left < PROCESS:
-        raise _no_room()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    try:
-        process = Popen([sys.executable, "-c", ALONE], stdin=PIPE, stdout=PIPE, env=environment)  # noqa: S603  our own
-    except OSError as error:  # which would be taken for the service's
-        raise RuntimeError("no process could be started to compute in") from error
-    _give_way(process.pid, left)
-    return process
-
-
-def _no_room() -> Unreadable:
-    return Unreadable(Reason.ERROR, "no memory is left here for a process that computes apart")
-
-
-def _give_way(pid: int, left: int | None) -> None:
-    """Let a process be the first to go without; by us, since it would take milliseconds until it can do so itself."""
-    # Where there is little memory it is not to take what is left, and where that runs out, the kernel is to end it
-    # rather than us; where there is little time, what stamps the arrival of tokens comes first. A sandbox may refuse
-    # any of it.
-    if left is not None:
-        with suppress(OSError, ValueError):
-            resource.prlimit(pid, resource.RLIMIT_DATA, (left, left))
-    with suppress(OSError):
-        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, LESS_URGENT)
-
-
-def answer() -> None:
-    """Compute what stands on standard input, for the process that waits for it."""
-    result, error = None, None
-    try:
-        function, args = pickle.load(sys.stdin.buffer)  # noqa: S301  our own process wrote it
-        result = function(*args)
-    except BaseException as raised:  # noqa: BLE001  handed to the caller, whatever it is
-        error = raised
-    pickle.dump((result, error), sys.stdout.buffer)
-
-
-JUDGED_HERE = 256 * 2**10
-
-
-async def judged(function: Callable[..., T], body: bytes, *args: object) -> T:
-    """What a module's function makes of a body: here where it is small, apart where parsing it would stall the loop."""
-    if len(body) <= JUDGED_HERE:
-        return function(body, *args)
-    return await apart(function, body, *args)
+            rest = turns.run(blocking=False)
+            with suppress(Empty):
+                jobs.get(timeout=rest)()

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import field, replace
+from threading import RLock
 from typing import Annotated, Self, TypeVar
 
 from exporter.frozen import frozen
@@ -78,6 +79,7 @@ class Watch:
         self.collection = Collection(source=source, target=target, failures=dict.fromkeys(reasons, 0))
         self._who = {"source": source, "target": target}
         self._said: Sequence[Reading] = ()
+        self._lock = RLock()  # For those who do not look on the loop alone.
         self._trouble: Reason | None = None
         self._in_time = True
         self._keep()
@@ -92,23 +94,16 @@ class Watch:
 
     async def once(self) -> None:
         """One look; whatever goes wrong empties the readings and is counted."""
-        began, up = time.perf_counter(), self.collection.up
-        self.collection = self.collection.begun()
-        self._keep()
+        began = time.perf_counter()
+        self._begin()
         try:
             async with asyncio.timeout(self.clock.timeout), aclosing(self.read()) as saying:
                 async for readings in saying:
                     self._say(readings)
         except Exception as error:  # noqa: BLE001  the one place where a source's failure ends
-            self.collection = self.collection.failed(reason_of(error), time.perf_counter() - began)
-            self._say(())
-            self._tell(reason_of(error), error)
+            self._fail(error, time.perf_counter() - began)
         else:
-            self.collection = self.collection.succeeded(time.perf_counter() - began, time.time())
-            self._keep()
-            self._tell(None)
-        if self.collection.up is not up:
-            self.news.set()
+            self._succeed(time.perf_counter() - began)
 
     def interval(self) -> float:
         """Seconds to the next look; a minute or so where a defect keeps us from knowing."""
@@ -119,14 +114,44 @@ class Watch:
         if self._in_time:
             log.error("when to look next cannot be told", extra=self._who, exc_info=defect)
         self._in_time = False
-        self.collection = replace(self.collection, failures=counted(self.collection.failures, Reason.ERROR))
-        self._keep()
+        with self._lock:
+            self.collection = replace(self.collection, failures=counted(self.collection.failures, Reason.ERROR))
+            self._keep()
+
+    def _begin(self) -> None:
+        with self._lock:
+            self.collection = self.collection.begun()
+            self._keep()
 
     def _say(self, readings: Sequence[Reading]) -> None:
-        if readings is not self._said:
-            self.news.set()
-        self._said = readings
-        self._keep()
+        with self._lock:
+            new, self._said = self._new(readings), readings
+            self._keep()
+        if new:
+            self._wake()
+
+    def _new(self, readings: Sequence[Reading]) -> bool:
+        return readings is not self._said
+
+    def _succeed(self, seconds: float) -> None:
+        with self._lock:
+            before, self.collection = self.collection.up, self.collection.succeeded(seconds, time.time())
+            self._keep()
+        if before is not True:
+            self._wake()
+        self._tell(None)
+
+    def _fail(self, error: Exception, seconds: float) -> None:
+        with self._lock:
+            before, self.collection = self.collection.up, self.collection.failed(reason_of(error), seconds)
+            new, self._said = self._new(()), ()
+            self._keep()
+        if new or before is not False:
+            self._wake()
+        self._tell(reason_of(error), error)
+
+    def _wake(self) -> None:
+        self.news.set()
 
     def _keep(self) -> None:
         self.latest = (*self._said, self.collection)

@@ -147,7 +147,8 @@ def test_a_service_at_a_unix_socket_is_watched_like_any_other(stage: Stage) -> N
         service = stage.serve(answers, sock=listening)
         here = site({"url": service.url}, {"MODEL_SIDECAR_API_KEY": KEY})
 
-        health, prompts, process = (read(it(here).read()) for it in (health_of, prompt_of, process_of))
+        health, prompts = (read(it(here).read()) for it in (health_of, prompt_of))
+        process = process_of(here).look()
 
     assert service.url == f"unix://{folder}/chat.sock"
     assert of(Health, health).up is True
@@ -444,7 +445,7 @@ def test_no_look_is_ended_before_its_own_deadlines() -> None:
 def test_a_process_that_is_not_to_be_looked_for_says_so() -> None:
     here = site({"url": "http://127.0.0.1:8000", "process": "off"})
 
-    process = of(Process, read(process_of(here).read()))
+    process = of(Process, process_of(here).look())
 
     assert [lookup for lookup, is_so in process.lookup.items() if is_so] == ["off"]
 

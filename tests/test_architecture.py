@@ -28,11 +28,11 @@ FLOORS = (
     ("connection",),
     ("wire", "threads", "nvml", "web", "normal", "proofs", "sensors", "units", "usage"),
     ("clock", "followed", "gpus", "pace", "renewal", "residency", "response", "thoughts", "vocabularies", "webconfig"),
-    ("credentials", "exchange", "forms", "lookup", "ask", "trust"),
+    ("apart", "credentials", "exchange", "forms", "lookup", "ask", "trust"),
     ("checks", "chosen"),
     ("questions",),
     ("exposition", "objectives", "page", "watch", "protocols", "sources"),
-    ("protocols.__init__", "boards", "engines", "lifecycle", "routes", "verdict"),
+    ("protocols.__init__", "blocking", "boards", "engines", "lifecycle", "routes", "verdict"),
     ("placement", "settings"),
     ("assessor", "discovery", "reload", "site"),
     ("fleet", "machine"),
@@ -194,4 +194,4 @@ def test_only_a_watch_catches_everything() -> None:
         if isinstance(node, ast.ExceptHandler) and isinstance(node.type, ast.Name) and node.type.id == "Exception"
     }
 
-    assert catching == {"watch"}
+    assert catching == {"watch", "blocking"}

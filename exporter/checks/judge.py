@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field, replace
 from typing import Self
 
+from exporter.apart import apart
 from exporter.checks import images, schema
 from exporter.checks.canary import Canary, Sum, Trust
 from exporter.checks.images import Picture
@@ -16,7 +17,6 @@ from exporter.checks.text import VISIBLE, misplaced, spoken, unfenced
 from exporter.checks.vectors import Vector, flat, length, misjudged, similarity, undefined
 from exporter.frozen import frozen
 from exporter.paths import Json
-from exporter.threads import apart
 from exporter.wire import Answer, Failed, Failure, Usage
 
 LONGEST = 30.0  # A process is started first, which takes long on a host that has no time for us.

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import httpx
 
+from exporter.apart import judged
 from exporter.paths import Json
 from exporter.response import answered, events, opened, parsed, whole
-from exporter.threads import judged
 from exporter.wire import Delta, Failed, Failure, Prompt, Step, Trace, filled
 
 PREFIX = "/gradio_api"

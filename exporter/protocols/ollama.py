@@ -5,10 +5,10 @@ from contextlib import aclosing
 
 import httpx
 
+from exporter.apart import judged
 from exporter.exchange import count, string, vectors
 from exporter.paths import Json
 from exporter.response import answered, lines, opened, parsed, whole
-from exporter.threads import judged
 from exporter.wire import Delta, Failed, Failure, Prompt, Usage
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import httpx
 
+from exporter.apart import judged
 from exporter.exchange import Fields, Question, answering, count, fresh, number, objects, sound, string, usage
 from exporter.paths import Json
 from exporter.response import Event, events, parsed, whole
-from exporter.threads import judged
 from exporter.wire import Delta, Failed, Failure, Prompt, Usage
 
 DONE = "[DONE]"

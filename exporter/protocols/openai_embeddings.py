@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator
 
 import httpx
 
+from exporter.apart import judged
 from exporter.exchange import Question, answering, fresh, number, objects, sound, usage
 from exporter.paths import Json
 from exporter.response import parsed, whole
-from exporter.threads import judged
 from exporter.wire import Delta, Failed, Failure, Prompt
 
 MOST_NUMBERS = 2**18

@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator
 
 import httpx
 
+from exporter.apart import judged
 from exporter.exchange import Fields, Question, answering, objects, sound, string, usage
 from exporter.response import answered, opened, origin, parsed, whole
-from exporter.threads import judged
 from exporter.wire import Delta, Failed, Failure, Prompt, Usage
 
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator
 
 import httpx
 
+from exporter.apart import judged
 from exporter.paths import Path
 from exporter.response import answered, opened, parsed, whole
-from exporter.threads import judged
 from exporter.wire import Delta, Failed, Failure, Prompt, filled
 
 TEXT_LIMIT = 64 * 2**10

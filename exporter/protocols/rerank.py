@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator, Iterator
 
 import httpx
 
+from exporter.apart import judged
 from exporter.exchange import Fields, Question, answering, count, number, objects, sound, usage
 from exporter.paths import Json
 from exporter.response import parsed, whole
-from exporter.threads import judged
 from exporter.wire import Delta, Failed, Failure, Prompt, Usage
 
 

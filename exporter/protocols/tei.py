@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator
 
 import httpx
 
+from exporter.apart import judged
 from exporter.exchange import vectors
 from exporter.paths import Json
 from exporter.response import answered, opened, parsed, whole
-from exporter.threads import judged
 from exporter.wire import Delta, Prompt, Usage
 
 COUNT = re.compile(r"[0-9]{1,9}")

@@ -1,7 +1,7 @@
 """The GPUs, as their driver tells of them: which are there, and each thing that is told of them in its own time."""
 
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,6 @@ from exporter.gpus.tiers import Rhythm, Tiers
 from exporter.kernel import written
 from exporter.nvml import Door, Lost, Respondent, within
 from exporter.reading import Counter, Gauge, Label, Reading, Reason, Unreadable
-from exporter.threads import Thread
 
 REASONS = (
     Reason.TIMEOUT,
@@ -107,14 +106,13 @@ class Rest:
 
 
 class Gpus:
-    """Every GPU of this machine, asked on a thread of its own."""
+    """Every GPU of this machine; whoever looks may be held for as long as the driver likes."""
 
     def __init__(self, nvml: Door, options: Options | None = None) -> None:
         self._nvml = nvml
         self.options = options or Options()
         """How they are looked at from the next look on."""
         self._options = self.options
-        self._thread = Thread("gpu")
         self.xids = xids.Xids(nvml.events())
         self._driver: identity.GpuDriver | None = None
         self._count = 0
@@ -129,12 +127,8 @@ class Gpus:
         rhythm = Rhythm(medium=self._options.medium, slow=self._options.slow)
         return Tiers(self._nvml, rhythm, by_pid=self._options.by_pid, proc=self._options.proc)
 
-    async def read(self) -> AsyncGenerator[Sequence[Reading], None]:
-        """One look; raises Unreadable where there is no library or no driver."""
-        yield await self._thread.call(self.look)
-
     def look(self) -> Sequence[Reading]:
-        """The same on the thread of the caller, which may be held for as long as the driver likes."""
+        """One look; raises Unreadable where there is no library or no driver."""
         if self.options != self._options:
             self._forget()
             self._options = self.options

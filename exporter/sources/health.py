@@ -12,12 +12,12 @@ from typing import Annotated, Self
 
 import httpx
 
+from exporter.apart import judged
 from exporter.clock import Flight
 from exporter.frozen import frozen
 from exporter.paths import Json, Path
 from exporter.reading import Counter, Gauge, Label, Note, Reading, counted
 from exporter.response import opened, parsed, whole
-from exporter.threads import judged
 from exporter.wire import FAULTS, Failed, Failure, Outcome, failed, refusal
 
 log = logging.getLogger(__name__)

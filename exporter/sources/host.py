@@ -1,9 +1,11 @@
 """The host as its kernel reports it: enough to explain what a model server suffers from, and no more."""
 
-import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -155,14 +157,20 @@ class Place:
         self._path = path
         self._thread = Thread(f"disk {path}")
         self._answers = True
+        self._asked: Future[FileSystem | None] | None = None
 
-    async def read(self) -> FileSystem | None:
+    def ask(self) -> None:
+        """Begin to ask it."""
+        self._asked = None
+        with suppress(Unreadable):
+            self._asked = self._thread.begin(partial(told, partial(file_system, self._path)))
+
+    def answer(self, patience: float) -> FileSystem | None:
         """What it tells; None where it cannot be read, or hangs, which is logged once."""
-        found, answers = None, True
+        found, answers = None, self._asked is not None
         try:
-            async with asyncio.timeout(PATIENCE):
-                found = await self._thread.call(partial(told, partial(file_system, self._path)))
-        except (TimeoutError, Unreadable):
+            found = self._asked.result(patience) if self._asked else None
+        except TimeoutError:
             answers = False
         if answers is not self._answers:
             level, message = CHANGES[answers]
@@ -172,22 +180,24 @@ class Place:
 
 
 class Hosts:
-    """The source of the host's readings, on threads of its own: what hangs holds up nothing else."""
+    """The source of the host's readings; a file system that hangs holds up nothing else."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = paths
         """The file systems that are told of from the next look on."""
         self._places: dict[str, Place] = {}
-        self._thread = Thread("host")
         self._sensors = Sensors()
         self._spent: Mapping[str, float] = {}
 
-    async def read(self) -> AsyncGenerator[Sequence[Reading], None]:
+    def look(self) -> Sequence[Reading]:
         """Look once at everything."""
         places = [self._places.setdefault(path, Place(path)) for path in dict.fromkeys(self.paths)]
-        looking = asyncio.gather(*(place.read() for place in places))
-        said, found = await asyncio.gather(self._thread.call(self._look), looking)
-        yield [*said, *filter(None, found)]
+        for place in places:
+            place.ask()
+        said = self._look()
+        end = time.monotonic() + PATIENCE
+        found = [place.answer(max(end - time.monotonic(), 0.0)) for place in places]
+        return [*said, *filter(None, found)]
 
     def _look(self) -> Sequence[Reading]:
         looks: Sequence[Callable[[], Sequence[Reading]]] = (

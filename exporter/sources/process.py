@@ -1,9 +1,8 @@
 """The processes of a service: found by its port or as its operator has named them, and added up."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
-from functools import partial
 from operator import attrgetter
 from typing import Annotated, Self, TypeVar
 
@@ -182,6 +181,15 @@ def summed(amounts: Iterable[int | None]) -> int | None:
     return sum(known) if len(known) == len(every) else None
 
 
+def standing(said: Sequence[Reading]) -> object:
+    """What of a service's processes turns how it is judged; what they spend alone does not."""
+    return [
+        (each.up, each.restarts, each.start_timestamp_seconds, each.accept_queue_full, each.pids)
+        for each in said
+        if isinstance(each, Process)
+    ]
+
+
 class ServiceProcess:
     """The source of a service's Process and Tree; without a search it is off."""
 
@@ -196,14 +204,11 @@ class ServiceProcess:
         self._found = Found(lookup=Lookup.OFF)
         self._environment: Mapping[str, str] | None = None
 
-    async def read(self) -> AsyncGenerator[Sequence[Reading], None]:
-        """Look once, on the thread that all services share."""
-        if self._search is None:
-            yield [Process(target=self._target, lookup=_results(Lookup.OFF))]
-        else:
-            yield await self._neighbours.thread.call(partial(self._look, self._search))
-
-    def _look(self, search: Search | Chosen) -> Sequence[Reading]:
+    def look(self) -> Sequence[Reading]:
+        """Look once; services take turns, since they share what they look at."""
+        search = self._search
+        if search is None:
+            return [Process(target=self._target, lookup=_results(Lookup.OFF))]
         search.look()
         seen = self._seen(search)
         root = search.found.root

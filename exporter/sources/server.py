@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 
 import httpx
 
+from exporter.apart import JUDGED_HERE, apart, judged
 from exporter.clock import Flight
 from exporter.figures import Figure, Form, Place, Proof, Publish, Vocabulary, Way
 from exporter.forms import awake, samples
@@ -18,7 +19,7 @@ from exporter.frozen import frozen
 from exporter.normal import SERIES_LIMIT, START, Figures, Owner, Sample, Value
 from exporter.reading import Counter, Distribution, Gauge, Histogram, Label, Note, Reading
 from exporter.response import accepted, opened, origin, whole
-from exporter.threads import JUDGED_HERE, Thread, apart, judged
+from exporter.threads import Thread
 from exporter.vocabularies import VOCABULARIES
 from exporter.wire import FAULTS, failed
 

@@ -7,9 +7,11 @@ import pickle
 import sys
 from pathlib import Path
 
+from exporter.blocking import Blocking, BlockingWatch
 from exporter.nvml import Nvml
 from exporter.sources.gpu import PCI, REASONS, Gpus, Options
-from exporter.watch import Clock, Watch
+from exporter.threads import Thread
+from exporter.watch import Clock
 
 
 def main() -> None:
@@ -37,7 +39,8 @@ def main() -> None:
         pci=given.pci,
     )
     clock = Clock(every=lambda: 1.0, timeout=given.timeout)
-    watch = Watch(Gpus(Nvml(given.library), options).read, clock, source="gpu", reasons=REASONS)
+    gpus = Gpus(Nvml(given.library), options)
+    watch = BlockingWatch(Blocking(gpus.look, Thread("gpu")), clock, source="gpu", reasons=REASONS)
     with asyncio.Runner() as runner:
         for _ in sys.stdin:
             runner.run(watch.once())

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.apart import JUDGED_HERE
 from exporter.paths import Json
 from exporter.response import FRAME_LIMIT
-from exporter.threads import JUDGED_HERE
 from exporter.wire import Delta, Failed, Failure, Usage
 from tests.protocols import PROMPT, fault, heard, heard_at_once, text
 from tests.services.recorded import body, recorded

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.apart import JUDGED_HERE
 from exporter.protocols.openai_embeddings import MOST_NUMBERS
-from exporter.threads import JUDGED_HERE
 from exporter.wire import Delta, Failed, Failure, Prompt, Usage
 from tests.protocols import PROMPT, fault, heard, heard_at_once
 from tests.services.recorded import body, recorded

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.apart import JUDGED_HERE
 from exporter.protocols.plain import TEXT_LIMIT
-from exporter.threads import JUDGED_HERE
 from exporter.wire import Delta, Failed, Failure, Prompt
 from tests.protocols import fault, heard, heard_at_once, text
 from tests.services.recorded import body, recorded

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.threads import JUDGED_HERE
+from exporter.apart import JUDGED_HERE
 from exporter.wire import Delta, Failed, Failure, Usage
 from tests.protocols import PROMPT, fault, heard, heard_at_once
 from tests.services.recorded import body, recorded

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.apart import JUDGED_HERE
 from exporter.paths import Json
 from exporter.reading import Reading
 from exporter.sources.health import Asked, Certificate, Expectation, Health, HealthEndpoint, verdict
-from exporter.threads import JUDGED_HERE
 from exporter.watch import Clock, Watch
 from exporter.wire import Failed, Failure
 from tests.services.client import client

@@ -1,4 +1,3 @@
-import asyncio
 import os
 import shutil
 import subprocess
@@ -41,11 +40,7 @@ print(*sorted(interface.device for interface in interfaces()))
 
 def readings(hosts: Hosts) -> Sequence[Reading]:
     """What the source says in one look."""
-
-    async def said() -> Sequence[Reading]:
-        return [reading async for readings in hosts.read() for reading in readings]
-
-    return asyncio.run(said())
+    return hosts.look()
 
 
 def only(kind: type[R], paths: Sequence[str] = ()) -> Sequence[R]:

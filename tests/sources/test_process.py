@@ -1,4 +1,3 @@
-import asyncio
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -26,11 +25,7 @@ def watching(port: int | None, host: str = "127.0.0.1") -> ServiceProcess:
 
 def readings(source: ServiceProcess) -> Sequence[Reading]:
     """What the source says in one look."""
-
-    async def said() -> Sequence[Reading]:
-        return [reading async for readings in source.read() for reading in readings]
-
-    return asyncio.run(said())
+    return source.look()
 
 
 def process(source: ServiceProcess) -> Process:

@@ -1,6 +1,5 @@
 """The simulated driver: what the real source of the GPUs makes of what it says."""
 
-import asyncio
 from collections.abc import Sequence
 
 from exporter.commands.demo.gpu import NAME, SimulatedDriver, Trouble
@@ -15,11 +14,7 @@ from tests.nvml.driver import of
 
 def look(gpus: Gpus) -> Sequence[Reading]:
     """What one look says."""
-
-    async def read() -> Sequence[Reading]:
-        return [reading async for readings in gpus.read() for reading in readings]
-
-    return asyncio.run(read())
+    return gpus.look()
 
 
 def test_every_gpu_is_named_as_simulated() -> None:
