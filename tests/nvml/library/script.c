@@ -28,6 +28,10 @@ static struct script {
 
 static double loaded;
 
+/* How the words of a GPU begin, spelt once, since every call looks for some. */
+#define SPELT_GPUS 64
+static char beginnings[SPELT_GPUS][16];
+
 static double seconds_of(struct timespec time) { return (double)time.tv_sec + (double)time.tv_nsec / 1e9; }
 
 static double clock_now(void) {
@@ -36,7 +40,10 @@ static double clock_now(void) {
   return seconds_of(now);
 }
 
-__attribute__((constructor)) static void load(void) { loaded = clock_now(); }
+__attribute__((constructor)) static void load(void) {
+  loaded = clock_now();
+  for (int gpu = 0; gpu < SPELT_GPUS; gpu++) snprintf(beginnings[gpu], sizeof *beginnings, "gpu.%d.", gpu);
+}
 
 double seconds(void) { return clock_now() - loaded; }
 
@@ -137,6 +144,10 @@ static struct word *found(const char *prefix, const char *key) {
 static struct word *found_of(device gpu, const char *key) {
   char prefixes[4][64];
   int count = 0, index = index_of(gpu), slot = slot_of(gpu);
+  if (slot == NOBODY && 0 <= index && index < SPELT_GPUS) {
+    struct word *word = found(beginnings[index], key);
+    return word ? word : found("gpu.*.", key);
+  }
   if (slot == NOBODY) {
     snprintf(prefixes[count++], 64, "gpu.%d.", index);
     snprintf(prefixes[count++], 64, "gpu.*.");
@@ -154,11 +165,15 @@ static struct word *found_of(device gpu, const char *key) {
 }
 
 #define SPELT(key, format) \
-  char key[160]; \
-  va_list parts; \
-  va_start(parts, format); \
-  vsnprintf(key, sizeof key, format, parts); \
-  va_end(parts)
+  const char *key = format; \
+  char spelt[160]; \
+  if (strchr(format, '%')) { \
+    va_list parts; \
+    va_start(parts, format); \
+    vsnprintf(spelt, sizeof spelt, format, parts); \
+    va_end(parts); \
+    key = spelt; \
+  }
 
 char *said(const char *format, ...) {
   SPELT(key, format);
