@@ -156,32 +156,10 @@ def serve(
 
     async def life() -> None:
         asked = Asked(load=again, supervisor=Supervisor(os.environ))
-        loop = asyncio.get_running_loop()
-
-        def end() -> None:
-            loop.call_soon_threadsafe(asked.stop.set)
-
-        def told_to_stop(*_signal: object) -> None:
-            if renewal:
-                renewal.forgo()
-            # Whatever is stuck by then, a driver's call or a name server's, is left behind.
-            # Nor does it write a word, since the log may be what is stuck.
-            latest = Timer(LAST_MOMENT, os._exit, (0,))
-            latest.daemon = True
-            latest.start()
-            asked.supervisor.stopping()
-            end()
-
-        def told_to_reload(*_signal: object) -> None:
-            loop.call_soon_threadsafe(asked.reload.set)
-
+        end = partial(asyncio.get_running_loop().call_soon_threadsafe, asked.stop.set)
         if renewal:
             renewal.end, lease.refused = end, renewal.refused
-        for sign in SIGNS:
-            # Not the loop's own handlers, which wait while the loop is busy.
-            signal.signal(sign, told_to_stop)
-        signal.signal(signal.SIGHUP, told_to_reload)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNS)
+        _obey(asked, end, renewal)
         with closing(asked.supervisor), guard.followed() if guard else nullcontext():
             async with beside:
                 await app.run(settings, sockets, asked, lease, guard or OPEN)
@@ -191,6 +169,31 @@ def serve(
         renewal.begin()
     _leave()
     return 0
+
+
+def _obey(asked: Asked, end: Callable[[], object], renewal: Renewal | None) -> None:
+    """Do as signals tell from now on."""
+    loop = asyncio.get_running_loop()
+
+    def told_to_stop(*_signal: object) -> None:
+        if renewal:
+            renewal.forgo()
+        # Whatever is stuck by then, a driver's call or a name server's, is left behind.
+        # Nor does it write a word, since the log may be what is stuck.
+        latest = Timer(LAST_MOMENT, os._exit, (0,))
+        latest.daemon = True
+        latest.start()
+        asked.supervisor.stopping()
+        end()
+
+    def told_to_reload(*_signal: object) -> None:
+        loop.call_soon_threadsafe(asked.reload.set)
+
+    for sign in SIGNS:
+        # Not the loop's own handlers, which wait while the loop is busy.
+        signal.signal(sign, told_to_stop)
+    signal.signal(signal.SIGHUP, told_to_reload)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNS)
 
 
 def _share_heap() -> None:

@@ -26,7 +26,7 @@ class Renewal:
     """
 
     def __init__(self, nvml: Nvml, *, possible: Callable[[], bool]) -> None:
-        self.end: Callable[[], None] = _nothing
+        self.end: Callable[[], object] = _nothing
         """What has the program end in good order."""
         self._nvml = nvml
         self._possible = possible
