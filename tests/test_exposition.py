@@ -183,6 +183,14 @@ def test_prometheus_client_reads_the_page_and_writes_it_again_byte_for_byte(acce
     assert written == text
 
 
+def test_who_has_no_wish_gets_what_prometheus_client_would_give() -> None:
+    _, wanted = choose_encoder("")
+
+    _, given = Exposition(Catalog((Kettle,)), lambda: ()).page("")
+
+    assert given == wanted
+
+
 def test_not_a_number_and_infinities_are_written_as_prometheus_reads_them() -> None:
     heat = {("tap", "cold"): math.nan, ("tap", "hot"): math.inf, ("can", "cold"): -math.inf}
 

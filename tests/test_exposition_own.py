@@ -21,6 +21,7 @@ import resource
 from exporter.exposition import Catalog, Exposition
 
 exposition = Exposition(Catalog(()), lambda: ())
+exposition.page("application/openmetrics-text")  # All is loaded by then.
 resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
 print(exposition.page("text/plain")[0].decode())
 """

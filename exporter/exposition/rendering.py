@@ -5,13 +5,12 @@ of one metric, whatever the readings, are one text with places for the figures. 
 text is the one of the time before.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain, compress
 from operator import attrgetter, is_
 from typing import Any
-
-from prometheus_client.utils import floatToGoString
 
 from exporter.exposition.columns import Column
 from exporter.reading import Distribution, Histogram, Reading
@@ -198,5 +197,10 @@ def _large(value: float) -> str:
     if MILLION <= value < EXACT and value == int(value):
         digits = str(int(value))
         return f"{digits[0]}.{digits[1:]}".rstrip(".0") + f"e+{len(digits) - 1:02}"
-    told: str = floatToGoString(value)  # type: ignore[no-untyped-call]  # prometheus_client leaves it so
-    return told
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+    told = repr(float(value))
+    whole, point, part = told.partition(".")
+    if value < MILLION or not point or "e" in part:
+        return told
+    return f"{whole[0]}.{whole[1:]}{part}".rstrip("0.") + f"e+{len(whole) - 1:02}"
