@@ -135,7 +135,7 @@ async def run(
         # A third of all that is loaded, of which the GPUs need nothing.
         from exporter.services import CATALOG, Services  # noqa: PLC0415  as above
 
-        services = Services(sidecar.now, sidecar.gpus, sidecar.pulse.late)
+        services = Services(sidecar.now, sidecar.gpus, sidecar.pulse)
         # First the page that has a place for what is told then.
         serving.routes = routes(CATALOG, sidecar.snapshot, able)
         sidecar.services = services

@@ -183,5 +183,5 @@ def look_around(assessors: Sequence[Assessor]) -> None:
 async def look_around_for_ever(assessors: Callable[[], Sequence[Assessor]]) -> None:
     """Judge every service that there is now and then, since time alone can turn a state."""
     while True:
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(EVERY - time.monotonic() % EVERY)  # when the loop wakes anyway
         look_around(assessors())

@@ -18,6 +18,7 @@ from exporter.reading import Reading
 from exporter.settings import Settings, Target
 from exporter.site import Site, health_of, objectives_of, place_of, process_of, prompt_of, rules_of
 from exporter.sources import health, process, prompt, server
+from exporter.sources.itself import Pulse
 from exporter.threads import Thread
 from exporter.watch import Clock, Watch
 
@@ -91,10 +92,10 @@ def watches_of(site: Site, now: Now) -> Iterator[Watch]:
 class Services:
     """The services by the settings in force: watched, judged, and taken up and left as they come and go."""
 
-    def __init__(self, now: Now, gpus: Callable[[], Sequence[Reading]], late: Callable[[float], bool]) -> None:
+    def __init__(self, now: Now, gpus: Callable[[], Sequence[Reading]], pulse: Pulse) -> None:
         self._fleet = Fleet(self._life)
         self._now = now
-        self._late = late
+        self._pulse = pulse
         self._discovery = Discovery(now)
         self._neighbours = Neighbours()
         self._machine = Machine(gpus)
@@ -146,10 +147,12 @@ class Services:
         site = Site(target, self._neighbours, share=share)
         site.server.thread = self._reading
         own = tuple(watches_of(site, self._now))
+        for watch in own:
+            watch.read = self._pulse.during(watch.read)
         around = Surroundings(
             prompts=target.prompt.enabled is not False,
             place=place_of(site, self._machine),
-            late=self._late,
+            late=self._pulse.late,
         )
         judging = Assessor(own, rules_of(site), target=target.name, around=around)
         return Life(site=site, watches=own, assessor=judging, wanted=objectives_of(site))

@@ -4,15 +4,17 @@ import asyncio
 import math
 import platform
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Annotated
 
 from exporter.frozen import frozen
 from exporter.reading import Counter, Gauge, Label, Reading
 
-BEAT = 1.0
-REMEMBERED = 15
+Read = Callable[[], AsyncGenerator[Sequence[Reading], None]]
+
+BEAT, REST = 1.0, 5.0
+REMEMBERED = 15.0
 LATE = 1.0  # A timer that went off so late may have ended an attempt that was well.
 
 
@@ -45,7 +47,10 @@ class Itself(Reading):
 
 
 class Pulse:
-    """Beats once a second on the loop it tells of, and keeps what it said last as a watch does."""
+    """Beats on the loop it tells of: every second while anything is timed there, and seldom while nothing is.
+
+    It beats at whole seconds, until which others that have time rest as well, so that the loop wakes once for all.
+    """
 
     def __init__(
         self,
@@ -59,40 +64,72 @@ class Pulse:
         self._targets = targets
         self._requests = requests
         self._dropped = dropped
-        self._lags: deque[float] = deque([0.0], maxlen=REMEMBERED)
+        self._lags: Sequence[tuple[float, float]] = ()
+        self._timed = 0
         self._due = math.inf
         self._late = -math.inf
-        self._following: asyncio.TimerHandle
-        self.latest: tuple[Reading, ...] = (self._build,)
+        self._following: asyncio.TimerHandle | None = None
+        self._said: tuple[int, tuple[Reading, ...]] = (0, (self._build,))
+
+    @property
+    def latest(self) -> tuple[Reading, ...]:
+        """What there is to be said, for any thread; made anew once a second, where somebody asks for it."""
+        now = int(time.monotonic())
+        made, said = self._said
+        if self._lags and made != now:
+            self._said = made, said = now, (self._build, self._itself())
+        return said
 
     async def run(self) -> None:
         """Beat for ever."""
-        loop = asyncio.get_running_loop()
         # Not a task that sleeps, which costs twice as much; of an exporter that has little to do it is the most.
-        self._beat(loop)
+        self._beat()
         try:
-            await loop.create_future()
+            await asyncio.get_running_loop().create_future()
         finally:
-            self._following.cancel()
+            self._schedule(math.inf)
 
-    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = time.monotonic()
-        self._lags.append(max(now - self._due, 0.0))
-        if now - self._due > LATE:
-            self._late = now
-        self._due = now + BEAT
-        self._following = loop.call_later(BEAT, self._beat, loop)
-        self._say()
+    def during(self, read: Read) -> Read:
+        """The same source, while which is read it beats every second."""
+
+        async def timed() -> AsyncGenerator[Sequence[Reading], None]:
+            self._timed += 1
+            if self._due - time.monotonic() > BEAT and self._following:
+                self._schedule(BEAT)
+            try:
+                async with aclosing(read()) as saying:
+                    async for readings in saying:
+                        yield readings
+            finally:
+                self._timed -= 1
+
+        return timed
 
     def late(self, since: float) -> bool:
         """Whether the exporter was more than a second late since that moment of the monotonic clock."""
         return self._late >= since or time.monotonic() - self._due > LATE
 
-    def _say(self) -> None:
-        itself = Itself(
+    def _beat(self) -> None:
+        now = time.monotonic()
+        lag = max(now - self._due, 0.0)
+        self._lags = [*(each for each in self._lags if each[0] > now - REMEMBERED), (now, lag)]
+        if lag > LATE:
+            self._late = now
+        self._schedule(BEAT if self._timed else REST)
+
+    def _schedule(self, every: float) -> None:
+        if self._following:
+            self._following.cancel()
+            self._following = None
+        if every < math.inf:
+            now = time.monotonic()
+            self._due = (math.floor((now + BEAT / 2) / every) + 1) * every
+            self._following = asyncio.get_running_loop().call_later(self._due - now, self._beat)
+
+    def _itself(self) -> Itself:
+        return Itself(
             targets=self._targets(),
-            scheduler_lag_seconds=max(self._lags),
+            scheduler_lag_seconds=max(lag for _, lag in self._lags),
             series_dropped=self._dropped(),
             http_requests=dict(self._requests()),
         )
-        self.latest = (self._build, itself)
