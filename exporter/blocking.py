@@ -1,17 +1,17 @@
 """A watch of a source whose looks block: the thread that makes them keeps their clock, and wakes nobody else."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
-from threading import Event
 
 from exporter.frozen import by_place
 from exporter.reading import Reading, Reason
 from exporter.threads import Thread
 from exporter.watch import COMMON, Clock, Watch
 
-LATE = 1.0
+LATE = 2.0
 """Seconds too late for the loop to say that a look takes long: what has held it up may have held up the look."""
 
 
@@ -43,28 +43,31 @@ class BlockingWatch(Watch):
         super().__init__(self._asked, clock, source=source, target=target, reasons=reasons)
         self._look, self._thread, self._awaited = of.look, of.thread, of.awaited
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: object | None = None
         self._due = self._deadline = 0.0
         self._looking = self._given_up = self._stuck = False
 
     async def run(self) -> None:
         """Have the thread look for ever, and give up what takes too long."""
-        self._loop, ended = asyncio.get_running_loop(), Event()
+        self._loop = asyncio.get_running_loop()
+        this_run = self._running = object()
         self._due = time.monotonic() + self.clock.first_after
         self._deadline = self._due + self.clock.timeout
-        self._thread.attend(partial(self._turn, ended), self._due)
+        self._thread.attend(partial(self._turn, this_run), self._due)
         try:
             while True:
-                await asyncio.sleep(self._deadline - time.monotonic())
+                # At a whole second, when the loop wakes anyway.
+                await asyncio.sleep(math.ceil(self._deadline) - time.monotonic())
                 self._give_up()
         finally:
-            ended.set()
+            self._running = None
 
     async def _asked(self) -> AsyncGenerator[Sequence[Reading], None]:
         """One look besides those that come by the clock."""
         yield await self._thread.call(self._look)
 
-    def _turn(self, ended: Event) -> float | None:
-        if ended.is_set():
+    def _turn(self, of_run: object) -> float | None:
+        if self._running is not of_run:
             return None
         with self._lock:
             self._looking, self._given_up = True, False

@@ -4,6 +4,8 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -176,3 +178,58 @@ def test_a_stuck_call_does_not_hold_up_the_exit() -> None:
 
     assert ended.stdout == "given up\n"
     assert ended.stderr == ""
+
+
+def test_a_call_may_be_waited_for_by_another_thread() -> None:
+    thread = Thread("kettle")
+
+    begun = thread.begin(lambda: threading.current_thread().name)
+
+    assert begun.result(GUARD) == "kettle"
+
+
+def test_no_call_is_begun_while_another_is_stuck() -> None:
+    thread, free = Thread("kettle"), threading.Event()
+    hanging = thread.begin(lambda: free.wait(GUARD))
+
+    with pytest.raises(Unreadable, match="kettle") as stuck:
+        thread.begin(lambda: 7)
+    free.set()
+    hanging.result(GUARD)
+
+    assert stuck.value.reason is Reason.STUCK
+    assert thread.begin(lambda: 7).result(GUARD) == 7
+
+
+def test_turns_are_taken_when_they_are_due_and_calls_between_them() -> None:
+    thread, done = Thread("kettle"), threading.Event()
+    taken: list[str] = []
+
+    def turning(name: str, times: int) -> Callable[[], float | None]:
+        def turn() -> float | None:
+            taken.append(name)
+            if taken.count(name) < times:
+                return time.monotonic() + 0.02
+            done.set()
+            return None
+
+        return turn
+
+    thread.attend(turning("later", 2), time.monotonic() + 1.0)
+    thread.attend(turning("soon", 3), time.monotonic() - 1.0)
+    assert thread.begin(lambda: 7).result(GUARD) == 7
+    while taken.count("later") < 2:
+        assert done.wait(GUARD)
+        done.clear()
+
+    assert taken == ["soon", "soon", "soon", "later", "later"]
+
+
+def test_a_thread_ends_once_it_has_no_turn_and_nobody_can_call_it() -> None:
+    thread, taken = Thread("short-lived"), threading.Event()
+
+    thread.attend(taken.set, time.monotonic())
+    assert taken.wait(GUARD)
+    del thread
+
+    asyncio.run(until(lambda: "short-lived" not in {each.name for each in threading.enumerate()}))
