@@ -3,7 +3,8 @@
 import os
 import socket
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from struct import Struct
 
 PIECE = 1 << 14
@@ -31,6 +32,23 @@ def written(file: "str | os.PathLike[str]") -> bytes:
         return b"".join(iter(partial(os.read, descriptor, PIECE), b""))
     finally:
         os.close(descriptor)
+
+
+def told(file: str | Path) -> str:
+    """What a file says now that is there for as long as the machine runs, and so is opened only once."""
+    return b"".join(_pieces(_opened(file))).decode(errors="replace")
+
+
+@cache
+def _opened(file: str | Path) -> int:
+    return os.open(file, os.O_RDONLY)
+
+
+def _pieces(descriptor: int) -> Iterator[bytes]:
+    at = 0
+    while piece := os.pread(descriptor, PIECE, at):
+        yield piece
+        at += len(piece)
 
 
 def asked(protocol: int, kind: int, question: bytes) -> Iterator[bytes]:

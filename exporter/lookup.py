@@ -1,22 +1,21 @@
 """Which process serves a port, or is about to: searched again only when something has changed."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
-from functools import partial
-from typing import Generic, Self, TypeVar
+from typing import Self
 from weakref import WeakKeyDictionary
 
 from exporter.frozen import frozen
 from exporter.pids import Census, Everyone, Pid, Role, Stat, role, stat, successor, tree
 from exporter.reading import Reason, Unreadable
-from exporter.sockets import Address, Holders, Listener, Ports, Sockets, addresses_here, answers, sockets
+from exporter.recent import Recent
+from exporter.sockets import EVERY, Address, Holders, Listener, Ports, Sockets, addresses_here, answers, sockets
 from exporter.threads import Thread
 
-T = TypeVar("T")
-
 RECENT = 1.0  # Seconds for which services share one look at the machine.
+COUNTED = 14.0  # Seconds for which connections that were counted stand.
 SETTLED = 30.0  # Seconds for which a tree that has lost no member is taken to have no new one.
 SEARCH = 60.0  # Seconds between two searches while nothing about the port changes.
 CONNECT = 1.0  # Seconds within which a port of this machine accepts a connection, or does not.
@@ -53,31 +52,36 @@ def _age(process: Stat) -> float:
     return process.pid.started
 
 
-class Recent(Generic[T]):
-    """What a look gave, for as long as those who ask find it recent enough."""
+class Listed:
+    """The sockets at some ports, listed again and again; connections are counted more seldom."""
 
-    def __init__(self, look: Callable[[], T]) -> None:
-        self._look = look
-        self._seen: tuple[float, T] | None = None
+    def __init__(self, ports: Ports, counted: float) -> None:
+        self._ports = ports
+        self._counted = counted
+        self._count_at = 0.0
+        self._last: Sockets | None = None
 
-    def within(self, seconds: float) -> T:
-        """What was seen within the last seconds, if need be now."""
+    def now(self) -> Sockets:
+        """What listens now, and connections as they were counted at most so many seconds ago."""
         now = time.monotonic()
-        if self._seen is None or now - self._seen[0] > seconds:
-            self._seen = (now, self._look())
-        return self._seen[1]
+        known = self._last if now < self._count_at else None
+        self._last = sockets(self._ports, known)
+        if known is None:
+            self._count_at = now + self._counted
+        return self._last
 
 
 class Neighbours:
     """What the searches for all services share: a thread, and recent looks at the machine's sockets and processes."""
 
-    def __init__(self, *, recent: float = RECENT, settled: float = SETTLED) -> None:
+    def __init__(self, *, recent: float = RECENT, settled: float = SETTLED, counted: float = COUNTED) -> None:
         self.thread = Thread("process")
         self.serving: WeakKeyDictionary[Search, Pid] = WeakKeyDictionary()
         self._recent = recent
         self._settled = settled
+        self._counted = counted
         self._ports: Ports | None = None
-        self._sockets = Recent(sockets)
+        self._sockets = Recent(Listed(EVERY, counted).now)
         census = Census()
         self._everyone = Recent(lambda: Everyone(census.children()))
 
@@ -85,7 +89,7 @@ class Neighbours:
         """Look at this port too from now on, whatever others have seen a moment ago."""
         lowest, highest = self._ports or (port, port)
         self._ports = min(lowest, port), max(highest, port)
-        self._sockets = Recent(partial(sockets, self._ports))
+        self._sockets = Recent(Listed(self._ports, self._counted).now)
 
     def sockets(self) -> Sockets:
         """The sockets of this network namespace at the ports that are looked at, and at all those between."""

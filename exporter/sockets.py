@@ -99,17 +99,23 @@ class Sockets:
         return holders(frozenset(listener.inode for found in self._listeners.values() for listener in found))
 
 
-def sockets(ports: Ports = EVERY) -> Sockets:
-    """The TCP sockets at these ports now."""
+def sockets(ports: Ports = EVERY, counted: Sockets | None = None) -> Sockets:
+    """The TCP sockets at these ports now, with the connections that were counted earlier, where they were.
+
+    To count them the kernel goes through its whole table of connections: 0.5 ms, where what listens takes 0.05.
+    """
+    states = 1 << TCP_LISTEN | (0 if counted else 1 << TCP_ESTABLISHED)
     try:
-        return Sockets(_answered(ports))
+        found = Sockets(_answered(ports, states))
     except OSError:  # not permitted, or no such kernel
         return tabled()
+    if counted:
+        found.connections = counted.connections
+    return found
 
 
-def _answered(ports: Ports) -> Iterator[Seen]:
-    states = QUESTION.pack(1 << TCP_ESTABLISHED | 1 << TCP_LISTEN)
-    for answer in asked(NETLINK_SOCK_DIAG, TCPDIAG_GETSOCK, states + _between(*ports)):
+def _answered(ports: Ports, states: int) -> Iterator[Seen]:
+    for answer in asked(NETLINK_SOCK_DIAG, TCPDIAG_GETSOCK, QUESTION.pack(states) + _between(*ports)):
         family, state, port, source, waiting, limit, inode = ANSWER.unpack_from(answer)
         listener = None
         if state == TCP_LISTEN:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent / "exporter"
 
 # From the ground up; a module imports only from lower floors, and a package stands for the modules in it.
 FLOORS = (
-    ("frozen", "kernel"),
+    ("frozen", "kernel", "recent"),
     (
         "reading",
         "paths",
@@ -77,8 +77,10 @@ LATE = {
     ("entry", "exporter.commands.line.COMMANDS"),
     ("entry", "exporter.program"),
     ("entry", "exporter.commands.healthcheck.healthcheck"),
+    ("exposition.__init__", "prometheus_client.exposition.choose_encoder"),
     ("paths", "jsonpath"),
     ("settings.environment", "exporter.settings.nested.nested"),
+    ("sources.host", "psutil.virtual_memory"),
     ("webconfig.guard", "exporter.webconfig.secured.Secured"),
     ("webconfig.guard", "exporter.webconfig.tls.context"),
     ("checks.images", "PIL.Image"),

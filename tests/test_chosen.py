@@ -28,13 +28,15 @@ from tests.sources.test_process import process, processes
 
 def chosen(way: Way, port: int | None = None) -> Chosen:
     """A search that takes nothing for settled."""
-    neighbours = Neighbours(recent=0, settled=0)
+    neighbours = Neighbours(recent=0, settled=0, counted=0)
     return Chosen(way, Entrance("127.0.0.1", port, neighbours), neighbours)
 
 
 def watching(way: Way, port: int | None = None) -> ServiceProcess:
     """The source of a service whose processes are named so."""
-    return ServiceProcess(target="chat", search=chosen(way, port), neighbours=Neighbours(recent=0, settled=0))
+    return ServiceProcess(
+        target="chat", search=chosen(way, port), neighbours=Neighbours(recent=0, settled=0, counted=0)
+    )
 
 
 def grown_up() -> None:

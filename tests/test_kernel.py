@@ -8,7 +8,7 @@ from struct import pack
 
 import pytest
 
-from exporter.kernel import PIECE, asked, said, written
+from exporter.kernel import PIECE, asked, said, told, written
 
 ROUTES, SOCKETS = 0, 4
 
@@ -23,6 +23,15 @@ def test_a_file_is_read_to_its_end(tmp_path: Path) -> None:
 def test_a_file_that_the_kernel_writes_in_pieces_is_read_whole() -> None:
     assert said("/proc/self/limits") == Path("/proc/self/limits").read_text()
     assert len(said("/proc/vmstat").splitlines()) == len(Path("/proc/vmstat").read_text().splitlines())
+
+
+def test_a_file_that_stays_says_each_time_what_it_says_then(tmp_path: Path) -> None:
+    file = tmp_path / "stays"
+    file.write_text("long" * PIECE)
+    first = told(file)
+    file.write_text("short")
+
+    assert (first, told(file)) == ("long" * PIECE, "short")
 
 
 def test_what_is_no_text_is_said_all_the_same(tmp_path: Path) -> None:

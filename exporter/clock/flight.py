@@ -7,8 +7,8 @@ from exporter.clock.stream import Method, Stream
 from exporter.wire import Step
 
 # Seconds. Whatever is done after a few milliseconds of doing nothing takes three times as long as right after its like:
-# a prompt of 32 tokens takes 8.5 ms of CPU so, and 13 where each token is taken up for itself.
-TOGETHER = 0.05
+# a prompt of 32 tokens takes 8 ms of CPU so, and 13 where each token is taken up for itself.
+TOGETHER = 0.1
 
 
 class Flight:

@@ -1,7 +1,6 @@
 """What prometheus_client tells of the process that it runs in: the same metrics, at a third of what they cost there."""
 
 import gc
-import os
 import platform
 import resource
 from collections.abc import Iterator, Mapping
@@ -11,10 +10,9 @@ from typing import Annotated
 
 from exporter.frozen import frozen
 from exporter.kernel import said, written
+from exporter.pids import TICKS
 from exporter.reading import Counter, Gauge, Label, Reading
-
-PAGE = resource.getpagesize()
-TICKS = os.sysconf("SC_CLK_TCK")
+from exporter.usage import PAGE, open_files
 
 
 @frozen
@@ -93,7 +91,7 @@ class Own:
             resident_memory_bytes=resident * PAGE,
             start_time_seconds=None if self._booted is None else self._booted + started / TICKS,
             cpu_seconds=(user + system) / TICKS,
-            open_fds=len(os.listdir("/proc/self/fd")),  # noqa: PTH208  a Path for each would cost as much again
+            open_fds=open_files("/proc/self/fd"),
             max_fds=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         )
 

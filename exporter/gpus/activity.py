@@ -41,12 +41,6 @@ class Gpu(Reading):
         float | None,
         Gauge("Share of the last second in which memory was read or written; absent where MIG splits the GPU."),
     ]
-    encoder_utilization_ratio: Annotated[
-        float | None, Gauge("Share of time the video encoder was busy; absent where there is none.")
-    ]
-    decoder_utilization_ratio: Annotated[
-        float | None, Gauge("Share of time the video decoder was busy; absent where there is none.")
-    ]
     memory_total_bytes: Annotated[int | None, Gauge("Memory on the board; absent where it is the host's.")]
     memory_used_bytes: Annotated[
         int | None,
@@ -74,6 +68,21 @@ class Gpu(Reading):
     clock_hertz: Annotated[Mapping[str, float], Gauge("Speed now; a clock that the chip lacks is absent.", by="clock")]
     performance_state: Annotated[
         int | None, Gauge("How fast the GPU may run, from 0, the fastest, to 15; absent where it has no such states.")
+    ]
+
+
+@frozen
+class GpuVideo(Reading):
+    """What the parts of one GPU do that are for video alone."""
+
+    PREFIX = "gpu"
+    gpu: Annotated[str, Label("Index on this host.")]
+    uuid: Annotated[str, Label("UUID, the same across restarts.")]
+    encoder_utilization_ratio: Annotated[
+        float | None, Gauge("Share of time the video encoder was busy; absent where there is none.")
+    ]
+    decoder_utilization_ratio: Annotated[
+        float | None, Gauge("Share of time the video decoder was busy; absent where there is none.")
     ]
 
 
@@ -106,8 +115,6 @@ class Activity:
             uuid=uuid,
             utilization_ratio=ratio(busy.get("gpu")),
             memory_utilization_ratio=ratio(busy.get("memory")),
-            encoder_utilization_ratio=ratio(told.numbers("nvmlDeviceGetEncoderUtilization").get(0)),
-            decoder_utilization_ratio=ratio(told.numbers("nvmlDeviceGetDecoderUtilization").get(0)),
             memory_total_bytes=memory.get("total"),
             memory_used_bytes=memory.get("used"),
             memory_free_bytes=memory.get("free"),
@@ -123,6 +130,16 @@ class Activity:
     def forget(self, uuid: str) -> None:
         """Drop what is remembered of a GPU that has gone."""
         self._limits.pop(uuid, None)
+
+
+def video(told: Respondent, gpu: str, uuid: str) -> GpuVideo:
+    """What the encoder and the decoder of one GPU did."""
+    return GpuVideo(
+        gpu=gpu,
+        uuid=uuid,
+        encoder_utilization_ratio=ratio(told.numbers("nvmlDeviceGetEncoderUtilization").get(0)),
+        decoder_utilization_ratio=ratio(told.numbers("nvmlDeviceGetDecoderUtilization").get(0)),
+    )
 
 
 def fastest(told: Respondent, gpu: str, uuid: str) -> GpuFastest:

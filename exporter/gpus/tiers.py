@@ -20,6 +20,9 @@ MODULES: Sequence[ModuleType] = (identity, activity, heat, processes, gpm, links
 EARLY = 0.9
 """The share of its time after which a tier is due, so that a look that comes a little early is not one in vain."""
 
+MEANS = 5.0
+"""Seconds after which means over time are asked again, at most; two looks a second apart would mostly tell of noise."""
+
 Read = Callable[[Respondent, str, str], Reading | Sequence[Reading] | None]
 """What one module asks of a GPU, by its index and UUID; None where it is asked for another's sake."""
 
@@ -90,8 +93,14 @@ class Tiers:
             self._links_of,
             self._instances.read,
         )
-        fast: Sequence[Read] = (self._activity.read, self._throttle.read, self._units.read)
-        return Tier(rhythm.slow, slow), Tier(rhythm.medium, medium), Tier(0.0, fast)
+        means: Sequence[Read] = (activity.video, self._units.read)
+        fast: Sequence[Read] = (self._activity.read, self._throttle.read)
+        return (
+            Tier(rhythm.slow, slow),
+            Tier(rhythm.medium, medium),
+            Tier(min(rhythm.medium, MEANS), means),
+            Tier(0.0, fast),
+        )
 
     def read(self, told: Respondent, gpu: str, uuid: str) -> Iterator[Reading]:
         """What one GPU told last in each tier, of which some is asked anew."""

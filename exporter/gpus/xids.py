@@ -43,7 +43,7 @@ class GpuXids(Reading):
 class Pace:
     """How long each thing takes, in seconds."""
 
-    wait: float = 2.0
+    wait: float = 5.0
     """For the next Xid; letting go takes this long at most."""
     rest: float = 1.0
     """After a wait that failed, as it does at once while a GPU is lost; twice as long after each further one."""
@@ -97,7 +97,7 @@ class Xids:
             watched = frozenset() if stuck else self._watched & self._here.keys()
             return [each for uuid, each in self._readings.items() if uuid in watched or each.xid_last is not None]
 
-    def release(self, within: float = 3.0) -> bool:
+    def release(self, within: float = 6.0) -> bool:
         """Let go of the driver until GPUs are told again; whether it has by then."""
         with self._changed:
             self._here, self._watched = {}, frozenset()

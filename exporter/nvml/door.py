@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Protocol
 
 import pynvml
@@ -146,5 +147,10 @@ def _parts(answer: object) -> Iterable[tuple[str | int, object]]:
     if isinstance(answer, (list, tuple)):
         return enumerate(answer)
     if isinstance(answer, ctypes.Structure):
-        return [(name, PLAINLY(answer, name)) for name, *_ in type(answer)._fields_]
+        return [(name, PLAINLY(answer, name)) for name in _names(type(answer))]
     return () if answer is None else vars(answer).items()
+
+
+@cache
+def _names(kind: type[ctypes.Structure]) -> Sequence[str]:
+    return [name for name, *_ in kind._fields_]

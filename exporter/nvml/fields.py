@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Mapping
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from struct import Struct
 from typing import cast
 
@@ -90,6 +90,7 @@ def _question(asked: tuple[Field, ...]) -> bytes:
     return b"".join(ASKED.pack(*each) for each in scoped)
 
 
+@lru_cache(maxsize=1024)  # Most counts stand still, as do those of errors on each of 18 links.
 def _number(id_: int, called: int, refusal: int, value: bytes) -> int | None:
     type_ = MISCALLED.get(id_, called)
     if refusal or type_ not in LAYOUTS or (id_ in COUNTS_OF_NANOSECONDS and type_ not in WIDE):

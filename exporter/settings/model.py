@@ -260,7 +260,9 @@ class Host(Section):
     """This machine."""
 
     enabled: Switch = setting(default=True, description="Whether the host is read.")
-    every: Duration = setting("5s", "Time between two looks at the host, and at the services' processes.")
+    every: Duration = setting(
+        "5s", "Time between two looks at the host and the services' processes; at file systems 5 s at least."
+    )
     paths: Listed[FilePath] = setting(("/",), "Paths whose file systems' space is published.")
 
 

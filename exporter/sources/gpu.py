@@ -93,8 +93,8 @@ class Card:
     index: int
     uuid: str
     told: Respondent
-    power: Path
-    """Where the machine says whether it has put the GPU to sleep."""
+    power: Path | None
+    """Where the machine says whether it has put the GPU to sleep; None where it does not."""
 
 
 @by_place
@@ -244,14 +244,15 @@ class Gpus:
         self._rests.clear()
 
 
-def _power(pci: Path, bus: str) -> Path:
+def _power(pci: Path, bus: str) -> Path | None:
     # The driver writes the domain with eight digits, the kernel with four.
-    return pci / bus.lower()[-12:] / "power/runtime_status"
+    told = pci / bus.lower()[-12:] / "power/runtime_status"
+    return told if told.exists() else None
 
 
-def _suspended(power: Path) -> bool:
+def _suspended(power: Path | None) -> bool:
     """Whether the machine has put a GPU to sleep, from which any question would wake it."""
     try:
-        return written(power) == b"suspended\n"
+        return power is not None and written(power) == b"suspended\n"
     except OSError:
         return False

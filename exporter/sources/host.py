@@ -11,12 +11,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import psutil
-
-from exporter import cgroups
+from exporter import cgroups, kernel
 from exporter.frozen import frozen
-from exporter.kernel import said
 from exporter.reading import Counter, Gauge, Label, Reading, Unreadable
+from exporter.recent import Recent
 from exporter.sensors import Sensors
 from exporter.threads import Thread
 
@@ -25,6 +23,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PATIENCE = 2.0  # Seconds within which a file system tells its size, as one that is well does in microseconds.
+SELDOM = 4.5  # Seconds for which file systems and sensors are as they were, which take long or change slowly.
+STANDING = 59.0  # Seconds for which limits are as they were.
 CHANGES = {
     False: (logging.WARNING, "the file system does not answer, and is left out until it does"),
     True: (logging.INFO, "the file system answers again"),
@@ -187,17 +187,17 @@ class Hosts:
         """The file systems that are told of from the next look on."""
         self._places: dict[str, Place] = {}
         self._sensors = Sensors()
+        self._temperatures = Recent(partial(told, self._sensors.now))
+        self._limits = Recent(partial(told, limits))
         self._spent: Mapping[str, float] = {}
+        self._asked: Sequence[str] = ()
+        self._seldom = Recent(self._look_seldom)
 
     def look(self) -> Sequence[Reading]:
-        """Look once at everything."""
-        places = [self._places.setdefault(path, Place(path)) for path in dict.fromkeys(self.paths)]
-        for place in places:
-            place.ask()
-        said = self._look()
-        end = time.monotonic() + PATIENCE
-        found = [place.answer(max(end - time.monotonic(), 0.0)) for place in places]
-        return [*said, *filter(None, found)]
+        """Look once at everything, and at what is dear or moves slowly only where that was some seconds ago."""
+        if self.paths != self._asked:
+            self._asked, self._seldom = self.paths, Recent(self._look_seldom)
+        return [*self._look(), *self._seldom.within(SELDOM)]
 
     def _look(self) -> Sequence[Reading]:
         looks: Sequence[Callable[[], Sequence[Reading]]] = (
@@ -205,19 +205,26 @@ class Hosts:
             lambda: list(memory()),
             lambda: list(disks()),
             lambda: list(interfaces()),
-            lambda: [group()],
         )
         return [reading for look in looks for reading in told(look) or ()]
 
+    def _look_seldom(self) -> Sequence[Reading]:
+        places = [self._places.setdefault(path, Place(path)) for path in dict.fromkeys(self.paths)]
+        for place in places:
+            place.ask()
+        under, end = self._limits.within(STANDING), time.monotonic() + PATIENCE
+        systems = [place.answer(max(end - time.monotonic(), 0.0)) for place in places]
+        return [*([under.now()] if under else ()), *filter(None, systems)]
+
     def _host(self) -> Host:
-        stat = told(lambda: said(STAT)) or ""
+        stat = told(partial(kernel.told, STAT)) or ""
         booted = figure(stat, "btime")
         return Host(
             cpu_seconds=told(partial(self._cpu_seconds, stat)),
             cpus=stat.count("\ncpu") or None,
-            load=told(lambda: dict(zip(PERIODS, psutil.getloadavg(), strict=True))),
+            load=told(lambda: dict(zip(PERIODS, os.getloadavg(), strict=True))),
             pressure_seconds=pressure(),
-            temperature_celsius=told(self._sensors.now),
+            temperature_celsius=self._temperatures.within(SELDOM),
             boot_timestamp_seconds=None if booted is None else float(booted),
             oom_kills=told(oom_kills),
         )
@@ -246,15 +253,18 @@ def figure(text: str, name: str) -> int | None:
 
 def memory(meminfo: Path = MEMORY) -> Iterator[Memory | Swap]:
     """The host's memory and swap space now."""
-    text = said(meminfo)
+    text = kernel.told(meminfo)
     total, available, swap, unused = (
         None if (kibibytes := figure(text, f"{name}:")) is None else 1024 * kibibytes
         for name in ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree")
     )
     if total is not None:
-        # Kernels before 3.14 do not say it, and some containers are told nonsense: psutil then reckons it.
+        # Kernels before 3.14 do not say it, and some containers are told nonsense: psutil then reckons it. To load it
+        # for everybody would be a twentieth of the start.
         if available is None or not 0 < available <= total:
-            available = psutil.virtual_memory().available
+            from psutil import virtual_memory  # noqa: PLC0415  as above
+
+            available = virtual_memory().available
         yield Memory(total_bytes=total, available_bytes=available, used_bytes=total - available)
     if swap is not None and unused is not None:
         yield Swap(total_bytes=swap, used_bytes=swap - unused)
@@ -262,13 +272,13 @@ def memory(meminfo: Path = MEMORY) -> Iterator[Memory | Swap]:
 
 def file_system(path: str) -> FileSystem:
     """The file system at a path; raises OSError where it cannot be read."""
-    usage = psutil.disk_usage(path)
-    return FileSystem(path=path, total_bytes=usage.total, free_bytes=usage.free)
+    told = os.statvfs(path)
+    return FileSystem(path=path, total_bytes=told.f_blocks * told.f_frsize, free_bytes=told.f_bavail * told.f_frsize)
 
 
 def disks(diskstats: Path = DISKS) -> Iterator[Disk]:
     """The disks that have been used."""
-    for line in said(diskstats).splitlines():
+    for line in kernel.told(diskstats).splitlines():
         _, _, device, *counts = line.split()
         _, _, read, _, _, _, written, *_ = counts
         if any(count != "0" for count in counts[:11]) and whole(device):
@@ -288,7 +298,7 @@ def whole(device: str, among: Path = BLOCK_DEVICES) -> bool:
 
 def interfaces(dev: Path = INTERFACES) -> Iterator[Interface]:
     """The network interfaces of the host itself."""
-    for line in said(dev).splitlines()[2:]:
+    for line in kernel.told(dev).splitlines()[2:]:
         name, _, counts = line.rpartition(":")
         device = name.strip()
         if not device.startswith(CONTAINER_INTERFACES):
@@ -301,7 +311,7 @@ def pressure(where: Path = PRESSURE) -> Mapping[tuple[str, str], float]:
     stalls = {
         (resource, line.split()[0]): int(line.rpartition("total=")[2]) / 1e6
         for resource in RESOURCES
-        for line in (told(partial(said, f"{where}/{resource}")) or "").splitlines()
+        for line in (told(partial(kernel.told, f"{where}/{resource}")) or "").splitlines()
     }
     # For the whole host there is no such thing as all tasks waiting for a CPU; the kernel says 0.
     return {stall: seconds for stall, seconds in stalls.items() if stall != ("cpu", "full")}
@@ -309,24 +319,35 @@ def pressure(where: Path = PRESSURE) -> Mapping[tuple[str, str], float]:
 
 def oom_kills(vmstat: Path = VMSTAT) -> int | None:
     """Processes that the kernel has killed for want of memory."""
-    return figure(said(vmstat), "oom_kill")
+    return figure(kernel.told(vmstat), "oom_kill")
 
 
-def group(own: Path = cgroups.OWN, mounted: Path = cgroups.MOUNTED) -> Group:
-    """The tightest limits of the exporter's own control group and those around it, version 1 or 2."""
+@frozen
+class Limits:
+    """The tightest limits among a control group and those around it; None where there is none."""
+
+    memory: int | None
+    memory_of: cgroups.ControlGroup | None
+    cpu: float | None
+
+    def now(self) -> Group:
+        """These limits, and what there is of what they limit."""
+        used = self.memory_of.number(cgroups.MEMORY_USED) if self.memory_of else None
+        return Group(memory_limit_bytes=self.memory, memory_used_bytes=used, cpu_limit_cores=self.cpu)
+
+
+def limits(own: Path = cgroups.OWN, mounted: Path = cgroups.MOUNTED) -> Limits:
+    """The limits that the exporter runs under, of version 1 or 2."""
     paths = cgroups.paths(own)
     memories = [
-        (limit, around.number(cgroups.MEMORY_USED))
+        (limit, around)
         for around in cgroups.lineage("memory", paths, mounted)
         if (limit := around.number(cgroups.MEMORY_LIMIT)) is not None
     ]
     around_all = cgroups.lineage("cpu", paths, mounted)
-    limit, used = min(memories, key=itemgetter(0), default=(None, None))
-    return Group(
-        memory_limit_bytes=limit,
-        memory_used_bytes=used,
-        cpu_limit_cores=min((cores for around in around_all if (cores := _cores(around)) is not None), default=None),
-    )
+    limit, of = min(memories, key=itemgetter(0), default=(None, None))
+    cores = min((cores for around in around_all if (cores := _cores(around)) is not None), default=None)
+    return Limits(memory=limit, memory_of=of, cpu=cores)
 
 
 def _cores(around: cgroups.ControlGroup) -> float | None:

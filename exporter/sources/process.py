@@ -75,7 +75,8 @@ class Process(Reading):
         Note("Whether the backlog is full, so that who calls is kept waiting for a connection.", shown=False),
     ] = None
     connections: Annotated[
-        int | None, Gauge("Open connections to the port, those in the backlog too; absent while none listens.")
+        int | None,
+        Gauge("Open connections to the port, those in the backlog too, up to 15 s old; absent while none listens."),
     ] = None
     pids: Annotated[frozenset[int], Note("The numbers of its processes; none while not found.", shown=False)] = (
         frozenset()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.gpus.activity import Gpu, GpuFastest
+from exporter.gpus.activity import Gpu, GpuFastest, GpuVideo
 from exporter.gpus.identity import GpuDriver, GpuIdentity
 from exporter.gpus.processes import GpuProcesses
 from exporter.reading import declarations
@@ -69,8 +69,6 @@ def test_everything_is_told_in_base_units(driver: Driver) -> None:
         uuid="GPU-00000000-0000-0000-0000-000000000000",
         utilization_ratio=0.55,
         memory_utilization_ratio=0.07,
-        encoder_utilization_ratio=1.0,
-        decoder_utilization_ratio=0.0,
         memory_total_bytes=85_520_809_984,
         memory_used_bytes=1 << 30,
         memory_free_bytes=85_520_809_984 - (1 << 30) - 502_267_904,
@@ -81,6 +79,12 @@ def test_everything_is_told_in_base_units(driver: Driver) -> None:
         temperature_celsius=77,
         clock_hertz={"graphics": 345e6, "sm": 345e6, "memory": 2619e6, "video": 765e6},
         performance_state=2,
+    )
+    assert of(GpuVideo, readings)[0] == GpuVideo(
+        gpu="0",
+        uuid="GPU-00000000-0000-0000-0000-000000000000",
+        encoder_utilization_ratio=1.0,
+        decoder_utilization_ratio=0.0,
     )
     assert of(GpuFastest, readings)[0].clock_max_hertz == {
         "graphics": 1980e6,
@@ -96,6 +100,8 @@ def test_what_a_driver_does_not_offer_is_absent_and_never_zero(driver: Driver) -
     readings = driver.look()
 
     assert untold(of(Gpu, readings)[0]) == {*Gpu.__slots__} - {"gpu", "uuid"}
+    (video,) = of(GpuVideo, readings)
+    assert (video.encoder_utilization_ratio, video.decoder_utilization_ratio) == (None, None)
     assert of(GpuIdentity, readings)[0].name == ""
 
 

@@ -21,7 +21,8 @@ from exporter.sources.host import (
     Memory,
     Swap,
     disks,
-    group,
+    file_system,
+    limits,
     memory,
     oom_kills,
     pressure,
@@ -349,9 +350,9 @@ def test_a_container_knows_its_own_limits(tmp_path: Path, own: str, tree: dict[s
     mounted = files(tmp_path / "cgroup", tree)
     groups = files(tmp_path, {"own": own}) / "own"
 
-    assert group(groups, mounted) == expected
+    assert limits(groups, mounted).now() == expected
 
 
 def test_what_the_kernel_cannot_say_is_absent() -> None:
     assert told(Path("/proc/missing").read_text) is None
-    assert told(lambda: psutil.disk_usage("/missing")) is None
+    assert told(lambda: file_system("/missing")) is None

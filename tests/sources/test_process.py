@@ -18,7 +18,7 @@ from tests.services.loading import loading
 
 def watching(port: int | None, host: str = "127.0.0.1") -> ServiceProcess:
     """The source of one service, which takes nothing for settled."""
-    neighbours = Neighbours(recent=0, settled=0)
+    neighbours = Neighbours(recent=0, settled=0, counted=0)
     search = None if port is None else Search(host, port, neighbours)
     return ServiceProcess(target="chat", search=search, neighbours=neighbours)
 
@@ -219,6 +219,20 @@ def test_connections_that_nobody_accepts_are_counted() -> None:
         seen = process(watching(server.port))
 
         assert (seen.accept_queue, seen.connections) == (3, 3)
+
+
+def test_what_listens_is_looked_at_more_often_than_connections_are_counted() -> None:
+    neighbours = Neighbours(recent=0, settled=0, counted=3600)
+    with forking() as server:
+        search = Search("127.0.0.1", server.port, neighbours)
+        source = ServiceProcess(target="chat", search=search, neighbours=neighbours)
+        with clients(server.port, 2):
+            counted = process(source)
+            with clients(server.port, 1):
+                again = process(source)
+
+    assert (counted.accept_queue, counted.connections) == (2, 2)
+    assert (again.accept_queue, again.connections) == (3, 2)
 
 
 def test_a_backlog_that_takes_no_further_connection_is_full() -> None:
