@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from typing import Self
 from weakref import WeakKeyDictionary
 
@@ -52,25 +53,6 @@ def _age(process: Stat) -> float:
     return process.pid.started
 
 
-class Listed:
-    """The sockets at some ports, listed again and again; connections are counted more seldom."""
-
-    def __init__(self, ports: Ports, counted: float) -> None:
-        self._ports = ports
-        self._counted = counted
-        self._count_at = 0.0
-        self._last: Sockets | None = None
-
-    def now(self) -> Sockets:
-        """What listens now, and connections as they were counted at most so many seconds ago."""
-        now = time.monotonic()
-        known = self._last if now < self._count_at else None
-        self._last = sockets(self._ports, known)
-        if known is None:
-            self._count_at = now + self._counted
-        return self._last
-
-
 class Neighbours:
     """What the searches for all services share: a thread, and recent looks at the machine's sockets and processes."""
 
@@ -81,7 +63,7 @@ class Neighbours:
         self._settled = settled
         self._counted = counted
         self._ports: Ports | None = None
-        self._sockets = Recent(Listed(EVERY, counted).now)
+        self._sockets = self._listed(EVERY)
         census = Census()
         self._everyone = Recent(lambda: Everyone(census.children()))
 
@@ -89,11 +71,16 @@ class Neighbours:
         """Look at this port too from now on, whatever others have seen a moment ago."""
         lowest, highest = self._ports or (port, port)
         self._ports = min(lowest, port), max(highest, port)
-        self._sockets = Recent(Listed(self._ports, self._counted).now)
+        self._sockets = self._listed(self._ports)
 
     def sockets(self) -> Sockets:
         """The sockets of this network namespace at the ports that are looked at, and at all those between."""
         return self._sockets.within(self._recent)
+
+    def _listed(self, ports: Ports) -> Recent[Sockets]:
+        """What listens at these ports, with connections as they were counted a while ago."""
+        counting = Recent(partial(sockets, ports))
+        return Recent(lambda: sockets(ports, counting.within(self._counted)))
 
     def taken(self, besides: "Search") -> frozenset[Pid]:
         """The processes that serve the ports of other searches."""

@@ -18,7 +18,6 @@ from exporter.reading import Distribution, Histogram, Reading
 KEPT = 64  # The GPUs of a machine, or services that take 32 kB each so; of a thousand it is 5.
 
 MILLION = 1e6  # From here on Go, and with it every exporter, writes exponents.
-EXACT = 2**53  # Up to here a float tells every whole number.
 LADDER = ("le",)
 
 Pairs = Sequence[tuple[str, str]]
@@ -194,9 +193,6 @@ def _written(figures: Sequence[float]) -> tuple[str, tuple[object, ...]]:
 
 @lru_cache(maxsize=256)  # Sizes, limits and moments, of which most are the same the next time.
 def _large(value: float) -> str:
-    if MILLION <= value < EXACT and value == int(value):
-        digits = str(int(value))
-        return f"{digits[0]}.{digits[1:]}".rstrip(".0") + f"e+{len(digits) - 1:02}"
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
     told = repr(float(value))

@@ -87,7 +87,7 @@ class Pulse:
         try:
             await asyncio.get_running_loop().create_future()
         finally:
-            self._schedule(math.inf)
+            self._cancel()
 
     def during(self, read: Read) -> Read:
         """The same source, while which is read it beats every second."""
@@ -118,13 +118,15 @@ class Pulse:
         self._schedule(BEAT if self._timed else REST)
 
     def _schedule(self, every: float) -> None:
+        self._cancel()
+        now = time.monotonic()
+        self._due = (math.floor((now + BEAT / 2) / every) + 1) * every
+        self._following = asyncio.get_running_loop().call_later(self._due - now, self._beat)
+
+    def _cancel(self) -> None:
         if self._following:
             self._following.cancel()
-            self._following = None
-        if every < math.inf:
-            now = time.monotonic()
-            self._due = (math.floor((now + BEAT / 2) / every) + 1) * every
-            self._following = asyncio.get_running_loop().call_later(self._due - now, self._beat)
+        self._following = None
 
     def _itself(self) -> Itself:
         return Itself(
