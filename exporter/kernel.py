@@ -34,7 +34,7 @@ def written(file: "str | os.PathLike[str]") -> bytes:
         os.close(descriptor)
 
 
-def told(file: str | Path) -> str:
+def kept(file: str | Path) -> str:
     """What a file says now that is there for as long as the machine runs, and so is opened only once."""
     return b"".join(_pieces(_opened(file))).decode(errors="replace")
 

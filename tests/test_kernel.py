@@ -8,7 +8,7 @@ from struct import pack
 
 import pytest
 
-from exporter.kernel import PIECE, asked, said, told, written
+from exporter.kernel import PIECE, asked, kept, said, written
 
 ROUTES, SOCKETS = 0, 4
 
@@ -28,10 +28,10 @@ def test_a_file_that_the_kernel_writes_in_pieces_is_read_whole() -> None:
 def test_a_file_that_stays_says_each_time_what_it_says_then(tmp_path: Path) -> None:
     file = tmp_path / "stays"
     file.write_text("long" * PIECE)
-    first = told(file)
+    first = kept(file)
     file.write_text("short")
 
-    assert (first, told(file)) == ("long" * PIECE, "short")
+    assert (first, kept(file)) == ("long" * PIECE, "short")
 
 
 def test_what_is_no_text_is_said_all_the_same(tmp_path: Path) -> None:

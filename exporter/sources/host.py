@@ -217,7 +217,7 @@ class Hosts:
         return [*([under.now()] if under else ()), *filter(None, systems)]
 
     def _host(self) -> Host:
-        stat = told(partial(kernel.told, STAT)) or ""
+        stat = told(partial(kernel.kept, STAT)) or ""
         booted = figure(stat, "btime")
         return Host(
             cpu_seconds=told(partial(self._cpu_seconds, stat)),
@@ -253,7 +253,7 @@ def figure(text: str, name: str) -> int | None:
 
 def memory(meminfo: Path = MEMORY) -> Iterator[Memory | Swap]:
     """The host's memory and swap space now."""
-    text = kernel.told(meminfo)
+    text = kernel.kept(meminfo)
     total, available, swap, unused = (
         None if (kibibytes := figure(text, f"{name}:")) is None else 1024 * kibibytes
         for name in ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree")
@@ -278,7 +278,7 @@ def file_system(path: str) -> FileSystem:
 
 def disks(diskstats: Path = DISKS) -> Iterator[Disk]:
     """The disks that have been used."""
-    for line in kernel.told(diskstats).splitlines():
+    for line in kernel.kept(diskstats).splitlines():
         _, _, device, *counts = line.split()
         _, _, read, _, _, _, written, *_ = counts
         if any(count != "0" for count in counts[:11]) and whole(device):
@@ -298,7 +298,7 @@ def whole(device: str, among: Path = BLOCK_DEVICES) -> bool:
 
 def interfaces(dev: Path = INTERFACES) -> Iterator[Interface]:
     """The network interfaces of the host itself."""
-    for line in kernel.told(dev).splitlines()[2:]:
+    for line in kernel.kept(dev).splitlines()[2:]:
         name, _, counts = line.rpartition(":")
         device = name.strip()
         if not device.startswith(CONTAINER_INTERFACES):
@@ -311,7 +311,7 @@ def pressure(where: Path = PRESSURE) -> Mapping[tuple[str, str], float]:
     stalls = {
         (resource, line.split()[0]): int(line.rpartition("total=")[2]) / 1e6
         for resource in RESOURCES
-        for line in (told(partial(kernel.told, f"{where}/{resource}")) or "").splitlines()
+        for line in (told(partial(kernel.kept, f"{where}/{resource}")) or "").splitlines()
     }
     # For the whole host there is no such thing as all tasks waiting for a CPU; the kernel says 0.
     return {stall: seconds for stall, seconds in stalls.items() if stall != ("cpu", "full")}
@@ -319,7 +319,7 @@ def pressure(where: Path = PRESSURE) -> Mapping[tuple[str, str], float]:
 
 def oom_kills(vmstat: Path = VMSTAT) -> int | None:
     """Processes that the kernel has killed for want of memory."""
-    return figure(kernel.told(vmstat), "oom_kill")
+    return figure(kernel.kept(vmstat), "oom_kill")
 
 
 @frozen
