@@ -9,6 +9,8 @@ from exporter.reading import Counter, Gauge, Label, Reading
 
 CLOCKS = {"graphics": 0, "sm": 1, "memory": 2, "video": 3}
 CHIP = 0
+THERMOMETERS = ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV")
+"""The older first, which takes a third of the time; it tells nothing below zero, and from CUDA 14 on may be gone."""
 SLOWEST_STATE = 15
 MOST_WATTS = 25_000
 MOST_CELSIUS = 200
@@ -69,6 +71,12 @@ class Gpu(Reading):
     performance_state: Annotated[
         int | None, Gauge("How fast the GPU may run, from 0, the fastest, to 15; absent where it has no such states.")
     ]
+
+    @property
+    def silent(self) -> bool:
+        """Whether it tells none of what every board can tell one of."""
+        told = (self.temperature_celsius, self.performance_state, self.power_watts, self.memory_total_bytes)
+        return told == (None,) * len(told)
 
 
 @frozen
@@ -168,11 +176,11 @@ def _power(told: Respondent, limits: Mapping[str, float]) -> float | None:
 
 
 def _temperature(told: Respondent) -> int | None:
-    return within(
-        told.number(("nvmlDeviceGetTemperatureV", CHIP), ("nvmlDeviceGetTemperature", CHIP)),
-        MOST_CELSIUS,
-        least=-MOST_CELSIUS,
-    )
+    return next((celsius for way in THERMOMETERS if (celsius := _celsius(told, way)) is not None), None)
+
+
+def _celsius(told: Respondent, function: str) -> int | None:
+    return within(told.number((function, CHIP)), MOST_CELSIUS, least=-MOST_CELSIUS)
 
 
 def _clocks(told: Respondent, function: str) -> Mapping[str, float]:

@@ -1,7 +1,7 @@
 """The door: who is asked of GPUs, and the numbers that an answer holds; what cannot be said is None."""
 
 import ctypes
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Protocol
 
@@ -15,9 +15,6 @@ MEMORY_V2: int = pynvml.nvmlMemory_v2
 
 Question = str | tuple[str, int]
 """A function of pynvml, with what it wants to know besides of whom."""
-
-PLAINLY = ctypes.Structure.__getattribute__
-"""Reads a part of a structure; the binding's own way, which also decodes text, takes five times as long."""
 
 NONE_IN_32_BITS = 0xFFFFFFFF
 NONE_FROM = 1 << 62
@@ -140,17 +137,18 @@ def millions(told: int | None) -> float | None:
 
 
 def _numbers(answer: object) -> Mapping[str | int, int]:
-    return {key: told for key, value in _parts(answer) if (told := number(value)) is not None}
+    if isinstance(answer, ctypes.Structure):
+        return {name: told for name, part in _parts(type(answer)) if (told := number(part(answer))) is not None}
+    return {key: told for key, value in _entries(answer) if (told := number(value)) is not None}
 
 
-def _parts(answer: object) -> Iterable[tuple[str | int, object]]:
+def _entries(answer: object) -> Iterable[tuple[str | int, object]]:
     if isinstance(answer, (list, tuple)):
         return enumerate(answer)
-    if isinstance(answer, ctypes.Structure):
-        return [(name, PLAINLY(answer, name)) for name in _names(type(answer))]
     return () if answer is None else vars(answer).items()
 
 
 @cache
-def _names(kind: type[ctypes.Structure]) -> Sequence[str]:
-    return [name for name, *_ in kind._fields_]
+def _parts(kind: type[ctypes.Structure]) -> Sequence[tuple[str, Callable[[ctypes.Structure], object]]]:
+    """How each part of a structure is read; the binding's own way, which also decodes text, takes far longer."""
+    return [(name, vars(kind)[name].__get__) for name, *_ in kind._fields_]

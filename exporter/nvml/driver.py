@@ -176,7 +176,7 @@ class Nvml:
         if call is None or (function in self._silent and self._is_silent(function, arguments)):
             return None
         try:
-            return self._timed(function, call, *arguments)
+            return call(*arguments) if self._costs is None else _timed(self._costs, function, call, *arguments)
         except UNTOLD:
             return None
         except pynvml.NVMLError as error:
@@ -199,18 +199,8 @@ class Nvml:
         return dict(self._costs)
 
     def _call(self, function: str, *arguments: object) -> object:
-        return self._timed(function, getattr(pynvml, function), *arguments)
-
-    def _timed(self, function: str, call: Callable[..., object], *arguments: object) -> object:
-        if self._costs is None:
-            return call(*arguments)
-        began = time.perf_counter()
-        try:
-            return call(*arguments)
-        finally:
-            before = self._costs.get(function, Cost())
-            taken = before.seconds + time.perf_counter() - began
-            self._costs[function] = Cost(before.calls + 1, taken)
+        call = getattr(pynvml, function)
+        return call(*arguments) if self._costs is None else _timed(self._costs, function, call, *arguments)
 
     def _is_silent(self, function: str, arguments: Sequence[object]) -> bool:
         whom, what = _wanted(arguments)
@@ -246,6 +236,15 @@ class Nvml:
     def _trouble(self, code: int) -> Unreadable:
         reason, message = TROUBLES.get(code, (Reason.ERROR, f"the driver cannot be opened, error {code}"))
         return Unreadable(reason, message.format(library=self._path or library.LIBRARY))
+
+
+def _timed(costs: dict[str, Cost], function: str, call: Callable[..., object], *arguments: object) -> object:
+    began = time.perf_counter()
+    try:
+        return call(*arguments)
+    finally:
+        before = costs.get(function, Cost())
+        costs[function] = Cost(before.calls + 1, before.seconds + time.perf_counter() - began)
 
 
 def _wanted(arguments: Sequence[object]) -> Wanted:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from exporter.frozen import by_place, frozen
 from exporter.gpus import identity, xids
+from exporter.gpus.activity import Gpu
 from exporter.gpus.tiers import Rhythm, Tiers
 from exporter.kernel import written
 from exporter.nvml import Door, Lost, Respondent, within
@@ -178,25 +179,24 @@ class Gpus:
         card = self._cards.get(index)
         if card and _suspended(card.power):
             return (GpuPresence(gpu=str(index), uuid=card.uuid, up=True),)
-        card = self._answering(index, card)
+        card = card or self._taken_up(index)
         if card is None:
             return ()
         readings = tuple(self._tiers.read(card.told, str(index), card.uuid))
+        # One that tells a figure is there still: who has its handle asks no other until the library is opened anew.
+        if any(isinstance(each, Gpu) and each.silent for each in readings) and _uuid(card.told) != card.uuid:
+            raise Lost
         self._rests.pop(index, None)
         return (GpuPresence(gpu=str(index), uuid=card.uuid, up=True), *readings)
 
-    def _answering(self, index: int, known: Card | None) -> Card | None:
+    def _taken_up(self, index: int) -> Card | None:
         """The GPU at an index, once it has said who it is; None where it is not for us. Raises Lost."""
-        if known and known.told.text("nvmlDeviceGetUUID") == known.uuid:
-            return known
-        if known:
-            self._drop(index)
         if index in self._others or not self._may_be_wanted(index):
             return None
         if index in self._rests and time.monotonic() < self._rests[index].until:
             raise Lost
         told = self._nvml.gpu(index)
-        uuid = told.text("nvmlDeviceGetUUID") if told else ""
+        uuid = _uuid(told) if told else ""
         if told is None or not self._may_be_wanted(index, uuid):
             self._others.add(index)
             return None
@@ -242,6 +242,10 @@ class Gpus:
         self._driver = None
         self._others.clear()
         self._rests.clear()
+
+
+def _uuid(told: Respondent) -> str:
+    return told.text("nvmlDeviceGetUUID")
 
 
 def _power(pci: Path, bus: str) -> Path | None:

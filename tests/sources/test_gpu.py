@@ -22,7 +22,9 @@ from tests.nvml.driver import Driver, Readings, looking, of, require_compiler, u
 require_compiler()
 
 PATIENCE = 30.0
-MOST_FAST_CALLS = 15
+MOST_FAST_CALLS = 12
+# Of which another is asked where the usual one does not answer.
+INSTEAD = {"nvmlDeviceGetTemperatureV", "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetCurrentClocksThrottleReasons"}
 FIRST = "GPU-00000000-0000-0000-0000-000000000000"
 SECOND = "GPU-00000001-0000-0000-0000-000000000001"
 
@@ -83,6 +85,37 @@ def test_a_gpu_that_is_lost_amid_a_look_says_nothing_by_halves(driver: Driver, c
     assert presence(readings) == [("0", FIRST, False)]
     assert not of(Gpu, readings)
     assert not of(GpuIdentity, readings)
+
+
+def test_a_gpu_that_answers_nothing_any_more_is_lost_whatever_its_driver_calls_that(driver: Driver) -> None:
+    driver.script({"gpus": 2})
+
+    with looking(driver.environment, "--medium", "600", "--slow", "600") as look:
+        look()
+        driver.forget_calls()
+        look()
+        asked = {call.function for call in driver.calls() if call.gpu == 1} | INSTEAD | {"nvmlDeviceGetUUID"}
+        driver.script({f"result.1.{function}": 999 for function in asked})
+        silent = look()
+        driver.script({f"result.1.{function}": None for function in asked})
+        back = look()
+
+    assert presence(silent) == [("0", FIRST, True), ("1", SECOND, False)]
+    assert kinds(of_gpu(SECOND, silent)) == {GpuPresence}
+    assert presence(back) == [("0", FIRST, True), ("1", SECOND, True)]
+
+
+def test_a_gpu_that_tells_nothing_but_who_it_is_is_there(driver: Driver) -> None:
+    with looking(driver.environment, "--medium", "600", "--slow", "600") as look:
+        look()
+        driver.forget_calls()
+        look()
+        asked = {call.function for call in driver.calls() if call.gpu == 0} | INSTEAD
+        driver.script({f"result.0.{function}": 999 for function in asked})
+        silent = look()
+
+    assert presence(silent) == [("0", FIRST, True)]
+    assert of(Gpu, silent)[0].silent
 
 
 def test_a_gpu_that_was_lost_before_it_could_tell_its_uuid_is_known_by_its_index(driver: Driver) -> None:
