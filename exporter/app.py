@@ -16,13 +16,12 @@ from exporter.reload import Asked, Reload
 from exporter.routes import routes
 from exporter.settings import Settings
 from exporter.sources import itself
-from exporter.watch import Watch
 from exporter.web import OPEN, Guard, Server
 
 logger = logging.getLogger(__name__)
 
 FIRST_LOOK = 1.0
-"""Seconds that the services wait until the GPUs were looked at once; a driver that hangs holds them up no longer."""
+"""Seconds that all else waits until the GPUs were looked at once; a driver that hangs holds it up no longer."""
 
 
 class Beside(Protocol):
@@ -104,10 +103,26 @@ class _Sidecar:
         return services.narrowed(told) if self.now().gpu.devices == "targets" else told
 
     async def run(self) -> None:
-        """Watch for ever what is watched once."""
+        """Watch for ever what is watched once, the GPUs before all else."""
         async with asyncio.TaskGroup() as group:
-            for life in (*(each.run() for each in self.once), self.pulse.run(), self.reload.run()):
+            if self.of_gpus:
+                group.create_task(self.of_gpus.run())
+            for life in (self.pulse.run(), self.reload.run()):
                 group.create_task(life)
+            await self.seen_once()
+            for each in self.once:
+                if each is not self.of_gpus:
+                    group.create_task(each.run())
+
+    async def seen_once(self) -> None:
+        """Return once the GPUs were looked at, if there is to be such a look."""
+        if self.of_gpus is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK):
+                while self.of_gpus.collection.up is None:
+                    self.of_gpus.news.clear()
+                    await self.of_gpus.news.wait()
 
     def in_short(self) -> str:
         """How things stand, in one line."""
@@ -131,7 +146,7 @@ async def run(
     sidecar.served, sidecar.letting_in = serving, letting_in
 
     async def watch_services() -> None:
-        await _seen_once(sidecar.of_gpus)
+        await sidecar.seen_once()
         # A third of all that is loaded, of which the GPUs need nothing.
         from exporter.services import CATALOG, Services  # noqa: PLC0415  as above
 
@@ -154,16 +169,6 @@ async def run(
                 life.cancel()
     finally:
         serving.stop()
-
-
-async def _seen_once(gpus: Watch | None) -> None:
-    if gpus is None:
-        return
-    with suppress(TimeoutError):
-        async with asyncio.timeout(FIRST_LOOK):
-            while gpus.collection.up is None:
-                gpus.news.clear()
-                await gpus.news.wait()
 
 
 def _greet(settings: Settings, sockets: Sequence[socket.socket], scheme: str) -> None:

@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, closing, nullcontext, suppress
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from threading import Timer
@@ -20,6 +19,7 @@ import uvloop
 
 from exporter import __version__, app, log
 from exporter.listening import Unbound, bind
+from exporter.nearest import nearest
 from exporter.nvml import Nvml
 from exporter.nvml.lease import Lease
 from exporter.reload import Asked
@@ -59,16 +59,16 @@ class Parser(argparse.ArgumentParser):
             self._no_command(known.url or "", commands)
         for typed in unknown:
             typed, _, _ = typed.partition("=")  # noqa: PLW2901  what follows may be a secret
-            near = get_close_matches(typed, self._option_string_actions, 1)
-            self.error(f"unknown argument {typed}" + (f", did you mean {near[0]}?" if near else ""))
+            near = nearest(typed, self._option_string_actions)
+            self.error(f"unknown argument {typed}" + (f", did you mean {near}?" if near else ""))
         return known
 
     def _no_command(self, url: str, commands: Collection[str]) -> None:
         if url in commands:
             self.error(f"{url} is a command and stands first: {self.prog} {url}")
-        near = () if "://" in url else get_close_matches(url, commands, 1)
+        near = nearest(url, commands) if url and "://" not in url else None
         if near:
-            self.error(f"unknown command {url}, did you mean {near[0]}?")
+            self.error(f"unknown command {url}, did you mean {near}?")
 
 
 def parser_of(prog: str, description: str) -> Parser:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from exporter.exposition import Catalog, Exposition
 from exporter.messages import Request, Response, plain
-from exporter.page import page
 from exporter.reading import Reading
 from exporter.web import Post, Route, accepts_gzip, compressed
 
@@ -24,6 +23,9 @@ def routes(
         return Response(headers=headers, body=body)
 
     def status(request: Request) -> Response:
+        # For people, of whom most exporters never see one.
+        from exporter.page import page  # noqa: PLC0415  as above
+
         links = {"metrics": "/metrics", "healthy": "/-/healthy", "ready": "/-/ready"}
         body = page(snapshot(), now=time.time(), links=links)
         return compressed(request, Response(headers={"content-type": "text/html; charset=utf-8"}, body=body))

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent / "exporter"
 
 # From the ground up; a module imports only from lower floors, and a package stands for the modules in it.
 FLOORS = (
-    ("frozen", "kernel", "recent"),
+    ("frozen", "kernel", "nearest", "recent"),
     (
         "reading",
         "paths",
@@ -78,7 +78,9 @@ LATE = {
     ("entry", "exporter.program"),
     ("entry", "exporter.commands.healthcheck.healthcheck"),
     ("exposition.__init__", "prometheus_client.exposition.choose_encoder"),
+    ("nearest", "difflib.get_close_matches"),
     ("paths", "jsonpath"),
+    ("routes", "exporter.page.page"),
     ("settings.environment", "exporter.settings.nested.nested"),
     ("sources.host", "psutil.virtual_memory"),
     ("webconfig.guard", "exporter.webconfig.secured.Secured"),

@@ -203,6 +203,21 @@ def test_a_signal_ends_it_in_time_while_a_driver_hangs_and_a_stream_is_open(
     assert "Traceback" not in daemon.log
 
 
+def test_while_a_driver_hangs_from_the_start_all_else_is_watched(stage: Stage, tmp_path: Path) -> None:
+    require_compiler()
+    driver = Driver(tmp_path)
+    driver.script({"hang.nvmlDeviceGetCount_v2": 3_600_000})
+    service = stage.serve({"GET /health": reply("ok"), "GET /v1/models": models("tiny")})
+
+    with begun(tmp_path, {"targets": [{"url": service.url}]}, environment=driver.environment) as daemon:
+        until(lambda: bool(daemon.scrape().samples("model_health_up")))
+        until(lambda: bool(daemon.scrape().samples("host_load")))
+        page = daemon.scrape()
+
+    assert page.value("model_sidecar_collection_up", source="host") == 1
+    assert not page.samples("gpu_up")
+
+
 @contextmanager
 def unread() -> Iterator[int]:
     """A pipe that is full and that nobody reads, so that whoever writes one more byte waits for ever."""

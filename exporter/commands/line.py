@@ -3,7 +3,6 @@
 import argparse
 import os
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from exporter import log
 from exporter.commands import baseline, check, config, healthcheck, reference
 from exporter.commands.demo import scenarios, stage
 from exporter.commands.demo.gpu import SimulatedDriver
+from exporter.nearest import nearest
 from exporter.nvml.lease import Lease
 from exporter.program import Parser, flags_of, guard_of, parser_of, serve
 from exporter.settings import load
@@ -35,8 +35,8 @@ def run_demo(arguments: Sequence[str]) -> int:
 def _scenario(typed: str) -> str:
     names = [*scenarios.SCENARIOS, scenarios.TOUR]
     if typed not in names:
-        near = get_close_matches(typed, names, 1)
-        meant = f"did you mean {near[0]}?" if near else f"only {', '.join(names)}"
+        near = nearest(typed, names)
+        meant = f"did you mean {near}?" if near else f"only {', '.join(names)}"
         raise argparse.ArgumentTypeError(f"{typed} is no scenario, {meant}")
     return typed
 

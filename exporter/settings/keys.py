@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from exporter.keys import key_in, sendable
+from exporter.nearest import nearest
 from exporter.settings.environment import API_KEY, NESTED
 from exporter.settings.kinds import LoadedKey
 from exporter.settings.mistakes import NOT_SHOWN, Mistake, WrongSettings
@@ -87,8 +87,8 @@ def _astray(targets: Sequence[Target], variables: Iterable[str]) -> Iterator[Mis
     for variable in variables:
         names = [target.name for target in targets if _is_meant(variable, target)]
         if not names and variable.upper() != API_KEY:
-            nearest = next(iter(get_close_matches(variable.upper(), valid, 1)), None)
-            yield Mistake(place=variable, found="the key of no target", expected="a target's name", nearest=nearest)
+            near = nearest(variable.upper(), valid)
+            yield Mistake(place=variable, found="the key of no target", expected="a target's name", nearest=near)
         elif len(names) != 1:
             yield Mistake(place=variable, found="for one service", expected=f"one target, not {len(names)}")
 

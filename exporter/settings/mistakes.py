@@ -3,9 +3,9 @@
 import json
 import re
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 
 from exporter.frozen import frozen
+from exporter.nearest import nearest
 from exporter.settings.later import is_later
 
 LATER = "known, but not in this version"
@@ -46,9 +46,8 @@ def stranger(place: str, setting: str, *, names: tuple[str, ...], valid: Collect
     """A name that nothing has, or nothing yet: `names` lead to it from the top, `valid` would do in its place."""
     if is_later(names):
         return Mistake(place=place, setting=setting, found=LATER)
-    nearest = next(iter(get_close_matches(typed, valid, 1)), None)
     expected = f"one of {', '.join(valid)}" if valid else ""
-    return Mistake(place=place, setting=setting, found="unknown", expected=expected, nearest=nearest)
+    return Mistake(place=place, setting=setting, found="unknown", expected=expected, nearest=nearest(typed, valid))
 
 
 def shown(value: object) -> str:

@@ -1,13 +1,13 @@
 """A YAML file read section by section; what nobody asks for in it is refused, by its name and line."""
 
 from collections.abc import Collection, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
 import yaml
 
 from exporter.frozen import frozen
+from exporter.nearest import nearest
 
 T = TypeVar("T")
 
@@ -137,8 +137,8 @@ def valued(setting: Setting, word: str, values: Mapping[str, T]) -> T:
 
 
 def _meant(typed: str, valid: Collection[str]) -> str:
-    near = get_close_matches(typed, valid, 1)
-    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(valid)}"
+    near = nearest(typed, valid)
+    return f"did you mean {near}?" if near else f"expected one of {', '.join(valid)}"
 
 
 def document(file: Path) -> Section:

@@ -88,7 +88,7 @@ def pages(lengths: Lengths) -> Iterator[Row]:
 
 def starts(lengths: Lengths) -> Iterator[Row]:
     """How long until a GPU is seen."""
-    taken = beside.first_gpu(lengths.rounds)
+    taken = beside.first_gpu(2 * lengths.rounds)
     yield Row(
         quantity="start to first GPU sample ÷ nvitop-exporter",
         measured=taken[OURS] / taken["nvitop-exporter"],
