@@ -16,10 +16,11 @@ from exporter.sources.health import Health
 from exporter.sources.process import Process
 from exporter.sources.prompt import Answers, Service
 from exporter.sources.server import Progress, Server
+from exporter.spared import spared
 from exporter.verdict import verdict
 from exporter.verdict.standing import Evidence, Rules, Seen, Standing, State
 from exporter.verdict.words import TRIES, said
-from exporter.watch import Collection, Watch, spared
+from exporter.watch import Collection, Watch
 from exporter.wire import Failure, Outcome
 
 log = logging.getLogger(__name__)

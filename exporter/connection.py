@@ -8,12 +8,15 @@ from functools import partial
 
 from exporter.frozen import frozen
 from exporter.messages import Request, Requests, Response, encoded, plain
+from exporter.spared import spared
 
 log = logging.getLogger(__name__)
 
 OTHER = "other"
+FAILED = plain(500, "Internal Server Error")
 
-Answer = Callable[[Request], Coroutine[object, object, Response]]
+Answer = Callable[[Request], Response | Coroutine[object, object, Response]]
+"""What a request is answered, at once or after a while in which others are."""
 Count = Callable[[str, int], None]
 """Counts an answer by its path and its status."""
 
@@ -127,8 +130,16 @@ class Connection(asyncio.Protocol):
         if request is None:
             log.debug("refused what is not HTTP", extra={"client": self._transport.get_extra_info("peername")})
             self._say(plain(400, "Invalid HTTP request received."), path=OTHER)
+            return
+        # Not all of them as tasks: to make one and to hear that it is done takes as long as the answer to most.
+        answer = spared(partial(self._answer, request), partial(_tell, request)) or FAILED
+        if isinstance(answer, Response):
+            self._say(answer, path=request.path, method=request.method)
+            if self._untaken or self._requests.asked:
+                # After all others, of whom none is to wait for a thousand answers to one.
+                self._loop.call_soon(self._go_on)
         else:
-            self._answering = self._loop.create_task(self._answer(request))
+            self._answering = self._loop.create_task(answer)
             self._answering.add_done_callback(partial(self._answered, request))
 
     def _answered(self, request: Request, answering: asyncio.Task[Response]) -> None:
@@ -172,8 +183,12 @@ def _outcome(request: Request, answering: asyncio.Task[Response]) -> Response:
     error = answering.exception()
     if error is None:
         return answering.result()
+    _tell(request, error)
+    return FAILED
+
+
+def _tell(request: Request, error: BaseException) -> None:
     log.error("no answer at %s", request.path, exc_info=error)
-    return plain(500, "Internal Server Error")
 
 
 def _drop_longest(connections: Sequence[Connection]) -> None:

@@ -8,17 +8,16 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import field, replace
 from threading import RLock
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Self
 
 from exporter.frozen import frozen
 from exporter.reading import Counter, Gauge, Label, Reading, Reason, Unreadable, counted
+from exporter.spared import spared
 
 log = logging.getLogger(__name__)
 
 Read = Callable[[], AsyncGenerator[Sequence[Reading], None]]
 """All that a source is: one look, during which it says its readings as often as they change."""
-
-T = TypeVar("T")
 
 COMMON = (Reason.TIMEOUT, Reason.ERROR)
 SOMETIME = 60.0
@@ -166,15 +165,6 @@ class Watch:
         if trouble is Reason.ERROR:
             log.debug("the failure in full", exc_info=error, extra=self._who)
         self._trouble = trouble
-
-
-def spared(work: Callable[[], T], told: Callable[[Exception], None]) -> T | None:
-    """What work of our own gives; None where it fails, once that was told, lest one service's end all watching."""
-    try:
-        return work()
-    except Exception as error:  # noqa: BLE001  the other place where one ends, for what is no source's
-        told(error)
-        return None
 
 
 def reason_of(error: Exception) -> Reason:

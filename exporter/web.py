@@ -6,13 +6,13 @@ import gzip
 import logging
 import re
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Thread
 from typing import Any, Protocol
 
-from exporter.connection import LIMITS, OTHER, Connection, Limits
+from exporter.connection import LIMITS, OTHER, Answer, Connection, Limits
 from exporter.frozen import by_place
 from exporter.listening import BACKLOG
 from exporter.messages import Request, Response, plain
@@ -34,9 +34,6 @@ class Post:
     act: Callable[[], Coroutine[object, object, Response]]
 
 
-Answer = Callable[[Request], Awaitable[Response]]
-
-
 class Guard(Protocol):
     """Who is let in, and how."""
 
@@ -49,7 +46,7 @@ class Guard(Protocol):
     def secured(self, within: asyncio.Protocol, refused: Callable[[], None]) -> asyncio.Protocol:
         """A connection as its socket wants it; `refused` is told of a client that speaks no TLS."""
 
-    async def answer(self, request: Request, answer: Answer) -> Response:
+    def answer(self, request: Request, answer: Answer) -> Response | Coroutine[object, object, Response]:
         """The answer, or why there is none."""
 
 
@@ -62,8 +59,8 @@ class Open:
     def secured(self, within: asyncio.Protocol, _refused: Callable[[], None]) -> asyncio.Protocol:
         return within
 
-    async def answer(self, request: Request, answer: Answer) -> Response:
-        return await answer(request)
+    def answer(self, request: Request, answer: Answer) -> Response | Coroutine[object, object, Response]:
+        return answer(request)
 
 
 OPEN = Open()
@@ -163,10 +160,10 @@ class Server:
             await asyncio.sleep(0)
         self._loop.stop()
 
-    async def _answer(self, request: Request) -> Response:
-        return await self._guard.answer(request, self._response)
+    def _answer(self, request: Request) -> Response | Coroutine[object, object, Response]:
+        return self._guard.answer(request, self._response)
 
-    async def _response(self, request: Request) -> Response:
+    def _response(self, request: Request) -> Response | Coroutine[object, object, Response]:
         route = self.routes.get(request.path)
         if route is None:
             return plain(404, "not found")
@@ -175,7 +172,7 @@ class Server:
             return plain(405, "method not allowed", allow=", ".join(allowed))
         if request.has_body:
             return plain(413, "a body is not wanted")
-        return await route.act() if isinstance(route, Post) else route(request)
+        return route.act() if isinstance(route, Post) else route(request)
 
     def _count(self, path: str, status: int) -> None:
         key = (path if path in self.routes else OTHER, str(status))

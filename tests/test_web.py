@@ -384,6 +384,32 @@ def test_pipelined_requests_are_answered_in_turn() -> None:
     ]
 
 
+def test_nobody_waits_until_a_thousand_requests_of_another_are_answered() -> None:
+    order: list[str] = []
+    greedy = GET.replace(b"/metrics", b"/greedy") * 1000
+
+    def noted(request: Request) -> Response:
+        order.append(request.path)
+        if len(order) == 1:
+            modest.sendall(GET)
+        return plain(200, request.path)
+
+    with (
+        serving({"/greedy": noted, "/metrics": noted}) as server,
+        connected(server) as modest,
+        connected(server) as client,
+    ):
+        client.sendall(greedy)
+        answered, _ = answer(modest)
+        received = bytearray()
+        while received.count(b"HTTP/1.1 200") < 1000 and (more := client.recv(65536)):
+            received += more
+
+    assert answered.status == 200
+    assert order.index("/metrics") < 10
+    assert len(order) == 1001
+
+
 def test_what_is_asked_before_what_is_not_http_is_answered() -> None:
     with serving() as server, connected(server) as client:
         client.sendall(GET.replace(b"/metrics", b"/nowhere") * 2 + b"garbage\r\n\r\n" + GET)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,6 +12,7 @@ from threading import Event
 from threading import Thread as Follower
 from typing import Annotated
 
+from exporter.connection import Answer
 from exporter.frozen import frozen
 from exporter.messages import Request, Response, plain
 from exporter.reading import Gauge, Reading
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 
 EVERY = 1.0  # Seconds between two looks at the files.
 
-Answer = Callable[[Request], Awaitable[Response]]
 Secure = Callable[[asyncio.Protocol, Callable[[], None]], asyncio.Protocol]
 State = Mapping[Path, tuple[int, ...] | None]
 
@@ -88,7 +88,8 @@ class Guard:
         except Crowded:
             return _refusal(HTTPStatus.SERVICE_UNAVAILABLE)
         if known:
-            response = await answer(request)
+            told = answer(request)
+            response = told if isinstance(told, Response) else await told
         else:
             response = _refusal(HTTPStatus.UNAUTHORIZED, **{"WWW-Authenticate": "Basic"})
         return replace(response, headers={**rules.config.headers, **response.headers})
