@@ -68,6 +68,15 @@ class GpuLinks(Reading):
     ]
     nvlink_transmitted_bytes: Annotated[int | None, Counter("Sent over all links of NVLink; absent without NVLink.")]
     nvlink_received_bytes: Annotated[int | None, Counter("Received over all links of NVLink; absent without NVLink.")]
+
+
+@frozen
+class GpuLinkErrors(Reading):
+    """What went wrong on the links of one GPU."""
+
+    PREFIX = "gpu"
+    gpu: Annotated[str, Label("Index on this host.")]
+    uuid: Annotated[str, Label("UUID, the same across restarts.")]
     nvlink_errors: Annotated[
         Mapping[str, int],
         Counter(
@@ -108,7 +117,8 @@ class Links:
     def read(self, told: Respondent, gpu: str, uuid: str) -> GpuLinks:
         """What one GPU sent and received; for the medium tier, the more often the less is lost."""
         past = self._past.setdefault(uuid, Past())
-        found = _found(told, past)
+        found = values(told, *ALWAYS)
+        past.links = _links(found)
         window = _window(told)
         return GpuLinks(
             gpu=gpu,
@@ -121,8 +131,12 @@ class Links:
             pcie_link_width=within(told.number("nvmlDeviceGetCurrPcieLinkWidth"), WIDEST_PCIE, least=1),
             nvlink_transmitted_bytes=_moved(past, found, NVLINK_TRANSMITTED, NVLINK_TRANSMITTED_KIB),
             nvlink_received_bytes=_moved(past, found, NVLINK_RECEIVED, NVLINK_RECEIVED_KIB),
-            nvlink_errors=_errors(past, found),
         )
+
+    def errors(self, told: Respondent, gpu: str, uuid: str) -> GpuLinkErrors:
+        """What went wrong; for a tier of its own, since three counts of each of up to 18 links are dear to ask."""
+        past = self._past.setdefault(uuid, Past())
+        return GpuLinkErrors(gpu=gpu, uuid=uuid, nvlink_errors=_errors(past, _found(told, past)))
 
     def forget(self, uuid: str) -> None:
         """Drop what is remembered of a GPU that has gone."""
@@ -131,12 +145,16 @@ class Links:
 
 def _found(told: Respondent, past: Past) -> Mapping[Field, int]:
     """One call, and another where there are more or fewer links than the last time."""
-    found = values(told, *ALWAYS, *_of_links(past.links))
-    links = within(found.get(LINKS), MOST_LINKS) or 0
+    found = values(told, LINKS, *_of_links(past.links))
+    links = _links(found)
     if links == past.links:
         return found
     past.links = links
     return {**found, **values(told, *_of_links(links))} if links else found
+
+
+def _links(found: Mapping[Field, int]) -> int:
+    return within(found.get(LINKS), MOST_LINKS) or 0
 
 
 @cache  # The same at every look.

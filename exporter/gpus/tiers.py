@@ -20,6 +20,9 @@ MODULES: Sequence[ModuleType] = (identity, activity, heat, processes, gpm, links
 EARLY = 0.9
 """The share of its time after which a tier is due, so that a look that comes a little early is not one in vain."""
 
+DEAR = 4
+"""Of so many looks at what moves slowly, one is at what moves as slowly and is dearer than all the rest of it."""
+
 MEANS = 5.0
 """Seconds after which means over time are asked again, at most; two looks a second apart would mostly tell of noise."""
 
@@ -84,6 +87,7 @@ class Tiers:
     def _arranged(self, rhythm: Rhythm) -> Sequence[Tier]:
         """The slowest first, since the others make use of what it found."""
         slow: Sequence[Read] = (identity.read, activity.fastest)
+        dear: Sequence[Read] = (self._links.errors,)
         medium: Sequence[Read] = (
             self._watch_mode,
             self._activity.limits,
@@ -97,6 +101,7 @@ class Tiers:
         fast: Sequence[Read] = (self._activity.read, self._throttle.read)
         return (
             Tier(rhythm.slow, slow),
+            Tier(DEAR * rhythm.medium, dear),
             Tier(rhythm.medium, medium),
             Tier(min(rhythm.medium, MEANS), means),
             Tier(0.0, fast),

@@ -26,9 +26,10 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
 def test_a_board_tells_of_the_links_that_it_has(ask: Ask, board: str) -> None:
     driver, gpu = ask(board)
 
-    told = Links().read(gpu, "0", UUID)
+    links = Links()
+    told, errors = links.read(gpu, "0", UUID), links.errors(gpu, "0", UUID).nvlink_errors
 
-    nvlink = (told.nvlink_transmitted_bytes, told.nvlink_received_bytes, dict(told.nvlink_errors))
+    nvlink = (told.nvlink_transmitted_bytes, told.nvlink_received_bytes, dict(errors))
     assert nvlink == ((0, 0, {"replay": 0, "recovery": 0, "crc": 0}) if board in WITH_NVLINK else (None, None, {}))
     assert (told.pcie_transmitted_bytes is None) == (board in WITHOUT_TRAFFIC)
     assert (told.bar1_total_bytes is None) == (board in WITHOUT_TRAFFIC)
@@ -38,7 +39,7 @@ def test_a_board_tells_of_the_links_that_it_has(ask: Ask, board: str) -> None:
 
 
 def test_everything_is_told_in_bytes(ask: Ask) -> None:
-    nvlink = {"nvlink__transmitted_kib": 3, "nvlink__received_kib": 4, "nvlink__2__errors__recovery": 1}
+    nvlink = {"nvlink__transmitted_kib": 3, "nvlink__received_kib": 4}
     _, gpu = ask(pcie_transmitted=1000, pcie_received=2000, pcie_generation=4, pcie_width=8, **nvlink)
 
     told = Links().read(gpu, "0", UUID)
@@ -54,19 +55,20 @@ def test_everything_is_told_in_bytes(ask: Ask) -> None:
         pcie_link_width=8,
         nvlink_transmitted_bytes=3072,
         nvlink_received_bytes=4096,
-        nvlink_errors={"replay": 0, "recovery": 1, "crc": 0},
     )
 
 
-def test_from_the_second_look_on_one_call_asks_for_all_fields(ask: Ask) -> None:
+def test_from_the_second_look_on_one_call_asks_for_all_counts_and_one_for_all_errors(ask: Ask) -> None:
     driver, gpu = ask()
     links = Links()
     links.read(gpu, "0", UUID)
+    links.errors(gpu, "0", UUID)
     driver.forget_calls()
 
-    told = links.read(gpu, "0", UUID)
+    links.read(gpu, "0", UUID)
+    told = links.errors(gpu, "0", UUID)
 
-    assert batches(driver) == 1
+    assert batches(driver) == 2
     assert told.nvlink_errors.keys() == {"replay", "recovery", "crc"}
 
 
@@ -143,26 +145,27 @@ def test_errors_are_added_up_over_the_links_that_tell_them(ask: Ask) -> None:
     said = {"nvlink__0__errors__replay": 4, "nvlink__17__errors__replay": 5, "nvlink__3__errors__replay": "N/A"}
     _, gpu = ask(**said)
 
-    assert Links().read(gpu, "0", UUID).nvlink_errors == {"replay": 9, "recovery": 0, "crc": 0}
+    assert Links().errors(gpu, "0", UUID).nvlink_errors == {"replay": 9, "recovery": 0, "crc": 0}
 
 
 def test_an_older_driver_tells_the_errors_of_all_links_at_once(ask: Ask) -> None:
     driver, gpu = ask(field__52=3, field__59=2, field__38=1)
     driver.script({"driver.fields": 146})
 
-    told = Links().read(gpu, "0", UUID)
+    links = Links()
 
-    assert told.nvlink_errors == {"replay": 3, "recovery": 2, "crc": 1}
-    assert told.nvlink_transmitted_bytes == 0
+    assert links.errors(gpu, "0", UUID).nvlink_errors == {"replay": 3, "recovery": 2, "crc": 1}
+    assert links.read(gpu, "0", UUID).nvlink_transmitted_bytes == 0
 
 
 def test_a_board_without_links_tells_nothing_of_them_though_its_driver_says_0(ask: Ask) -> None:
     _, gpu = ask("l40s", nvlink__count=0, field__138=0, field__139=0, field__52=0)
 
-    told = Links().read(gpu, "0", UUID)
+    links = Links()
+    told, errors = links.read(gpu, "0", UUID), links.errors(gpu, "0", UUID)
 
     assert told.nvlink_transmitted_bytes is told.nvlink_received_bytes is None
-    assert told.nvlink_errors == {}
+    assert errors.nvlink_errors == {}
 
 
 def test_a_driver_that_wants_privileges_for_fields_tells_the_rest(ask: Ask) -> None:

@@ -1,10 +1,11 @@
 """What is asked of a GPU at every look and what less often, and whose count is believed."""
 
+import time
 from pathlib import Path
 
 import pytest
 
-from exporter.gpus.links import GpuLinks
+from exporter.gpus.links import GpuLinkErrors, GpuLinks
 from exporter.gpus.tiers import Rhythm, Tiers
 from exporter.reading import Reading
 from tests.gpus.asked import UUID
@@ -69,3 +70,21 @@ def test_what_was_remembered_of_a_gpu_that_has_gone_is_asked_again(
     list(tiers.read(first(nvml), "0", UUID))
 
     assert times(driver, "nvmlDeviceGetName") == 1
+
+
+def test_errors_of_links_are_asked_more_seldom_than_what_went_over_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, nvml = opened(tmp_path, monkeypatch)
+    tiers = Tiers(nvml, Rhythm(medium=0.2, slow=1e9))
+    sent, errors = [], []
+    for number in range(8):
+        driver.script({"gpu.0.pcie_transmitted": number, "gpu.0.nvlink.0.errors.crc": number})
+        told = list(tiers.read(first(nvml), "0", UUID))
+        sent.append(links(told).pcie_transmitted_bytes)
+        errors += [each.nvlink_errors["crc"] for each in told if isinstance(each, GpuLinkErrors)]
+        time.sleep(0.2)
+
+    assert len(set(sent)) == 8
+    assert len(errors) == 8
+    assert 2 <= len(set(errors)) <= 4
