@@ -167,7 +167,9 @@ async def ask(dialect: Dialect, client: httpx.AsyncClient, prompt: Prompt, limit
             async for delta in deltas:
                 hearing.hear(delta, flight.arrived())
                 if dialect.streams and delta.spoken:
-                    deadline.reschedule(min(end, loop.time() + limits.stall))
+                    stall = min(end, loop.time() + limits.stall)
+                    if stall != deadline.when():  # as it is of what was taken up together
+                        deadline.reschedule(stall)
                     flight.rest()
     except TimeoutError:
         failure = _late(flight, hearing, limits, over=deadline.when() == end)

@@ -32,6 +32,9 @@ STRAY, STRAYING = 0.0005, 0.0005
 Told = Iterable[tuple[int, int, bytes]]
 """What the kernel says beside the bytes: level, type and content."""
 
+Read = tuple[float, float, float, Told]
+"""When bytes were read by the clock of durations and by that of the day, when was written last, and what was told."""
+
 
 class Method(StrEnum):
     """What stamps the arrival of bytes."""
@@ -49,7 +52,9 @@ class Stream:
         self.stamp = resolved
         self.written = resolved
         self.method = Method.USER
-        self._arrived: deque[tuple[float, Method, bytes]] = deque()
+        self._arrived: deque[tuple[Read, bytes]] = deque()
+        self._begun = b""
+        """What is left of a piece of which some was taken, and which has the stamp that is told."""
         self._waiting = 0
         self._paused = False
         self._ended = False
@@ -62,17 +67,17 @@ class Stream:
 
     async def read(self, max_bytes: int) -> bytes:
         """What arrived with one read of the socket; nothing at the end."""
-        if not self._arrived and not self._ended:
+        if not self._begun and not self._arrived and not self._ended:
             self._awaited = asyncio.get_running_loop().create_future()
             await self._awaited
-        if self._arrived:
+        if self._begun or self._arrived:
             return self._taken(max_bytes)
         if self._error is not None:
             raise httpx.ReadError(str(self._error)) from self._error
         return b""
 
-    def _arrive(self, data: bytes, stamp: float, method: Method) -> None:
-        self._arrived.append((stamp, method, data))
+    def _arrive(self, data: bytes, read: Read) -> None:
+        self._arrived.append((read, data))
         self._waiting += len(data)
         if self._waiting > HIGH_WATER and not self._paused:
             self._paused = True
@@ -103,10 +108,10 @@ class Stream:
         self._awaited = None
 
     def _taken(self, max_bytes: int) -> bytes:
-        self.stamp, self.method, data = self._arrived.popleft()
-        if len(data) > max_bytes:
-            self._arrived.appendleft((self.stamp, self.method, data[max_bytes:]))
-            data = data[:max_bytes]
+        if not self._begun:
+            read, self._begun = self._arrived.popleft()
+            self.stamp, self.method = self._stamped(read)
+        data, self._begun = self._begun[:max_bytes], self._begun[max_bytes:]
         self._waiting -= len(data)
         if self._paused and self._waiting <= HIGH_WATER:
             self._paused = False
@@ -125,6 +130,10 @@ class Stream:
     def tls(self) -> ssl.SSLObject | None:
         """What encrypts it, where that is done."""
         return None
+
+    def _stamped(self, read: Read) -> tuple[float, Method]:
+        """When what was read so had arrived, and by whose stamp."""
+        return read[0], Method.USER
 
     def _pause(self) -> None:
         raise NotImplementedError
@@ -149,7 +158,7 @@ class Relayed(Stream, asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # asyncio types what every stream has as the narrower base
 
     def data_received(self, data: bytes) -> None:
-        self._arrive(data, perf_counter(), Method.USER)
+        self._arrive(data, (perf_counter(), 0.0, self.written, ()))
 
     def eof_received(self) -> None:
         self._end()
@@ -247,13 +256,15 @@ class Direct(Stream):
             self._end(error)
             return
         if data:
-            self._arrive(data, *self._arrival(told))
+            # What they say is worked out once the bytes are taken up, and not here, where other bytes wait.
+            self._arrive(data, (*_both_clocks(), self.written, told))
         else:
             self._pause()
             self._end()
 
-    def _arrival(self, told: Told) -> tuple[float, Method]:
-        now, wall = _both_clocks()
+    def _stamped(self, read: Read) -> tuple[float, Method]:
+        now, wall, written, told = read
+        latest = max(self.stamp, self.connected, written)
         was_set = abs(wall - now - self._offset) > STRAY + STRAYING * (now - self._looked)
         self._offset, self._looked = wall - now, now
         for level, kind, content in told:
@@ -262,13 +273,9 @@ class Direct(Stream):
                 arrived = now - (wall - seconds - nanoseconds * 1e-9)
                 # Between what came before it and now, or else the clock was set while the packet lay here, or was read
                 # at another moment than the day's.
-                if self._latest <= arrived <= now:
+                if latest <= arrived <= now:
                     return arrived, Method.KERNEL
         return now, Method.USER
-
-    @property
-    def _latest(self) -> float:
-        return self._arrived[-1][0] if self._arrived else max(self.stamp, self.connected, self.written)
 
     def _pause(self) -> None:
         self._loop.remove_reader(self._socket)
