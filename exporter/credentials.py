@@ -1,13 +1,13 @@
 """A service's secrets: told to its own origin alone, and its key read anew when the file that holds it changes."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import httpx
 
 from exporter.followed import Followed, Source
 from exporter.keys import key_in
-from exporter.response import SECRETS, origin
+from exporter.response import origin
 
 LEAST = 8  # Characters of a secret; what is shorter stands in an answer by chance.
 
@@ -27,7 +27,7 @@ class Key:
         return self._text if self._followed is None else await self._followed.now()
 
 
-class Credentials(httpx.Auth):
+class Credentials:
     """What a service alone is told; nothing of it goes to another origin, wherever a request leads."""
 
     def __init__(self, service: httpx.URL, key: Key | None, headers: Iterable[str]) -> None:
@@ -35,15 +35,13 @@ class Credentials(httpx.Auth):
         self._key = key
         self._headers = frozenset(headers)
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """The request with the key as it is now; its response knows what it is not to repeat."""
+    async def given(self, request: httpx.Request) -> Sequence[str]:
+        """Give a request the key as it is now; what of it and of its other secrets no answer is to repeat."""
         if origin(request.url) != self._service:
-            yield request
-            return
+            return ()
         secrets = self._headers
         if self._key is not None:
             text = await self._key.now()
             secrets |= {text}
             request.headers["Authorization"] = f"Bearer {text}"
-        response = yield request
-        response.extensions[SECRETS] = [secret for secret in secrets if len(secret) >= LEAST]
+        return [secret for secret in secrets if len(secret) >= LEAST]

@@ -27,6 +27,9 @@ SLICE = 2 * 2**10
 TURN = 0.001  # Seconds of work on one body after which whatever else is due has its turn.
 PATIENCE = 32  # Turns of the loop, at most, after which a body that waits for quiet looks again.
 REDIRECTS = 3
+REPEATING = frozenset({HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT})
+"""Statuses with which any request goes on by its own method; with others all but these may become a GET."""
+SAFE = frozenset({"GET", "HEAD"})
 SECRETS = "secrets"
 """Under which name a response's extensions hold what of it is not to be repeated."""
 
@@ -43,34 +46,36 @@ async def opened(
     if trace is not None:
         request.extensions["trace"] = trace
     for _ in range(REDIRECTS + 1):
-        response = await sent(client, request)
-        try:
-            following = response.next_request
-            if following is None:
+        async with sent(client, request) as response:
+            if not response.has_redirect_location:
                 yield response
                 return
-            if origin(following.url) != origin(request.url) or following.method != request.method:
-                host = _unsaid(following.url.host.encode(), response).decode()
-                raise Failed(Failure.REDIRECTED, f"status {response.status_code} leads to {host}")
-            request = following
-        finally:
-            await closed(response)
+            request = _following(request, response)
     raise Failed(Failure.REDIRECTED, f"more than {REDIRECTS} redirects")
 
 
-async def sent(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+@asynccontextmanager
+async def sent(client: httpx.AsyncClient, request: httpx.Request) -> AsyncIterator[httpx.Response]:
     """The response to one request, its body unread, wherever it may lead; raises one of FAULTS."""
+    response = await client.send(request, stream=True, follow_redirects=False)
     try:
-        return await client.send(request, stream=True, follow_redirects=False)
-    except ValueError as error:  # urllib's, where a Location such as //[::1%]] is no address
+        yield response
+    finally:
+        await response.aclose()
+
+
+def _following(request: httpx.Request, response: httpx.Response) -> httpx.Request:
+    """The same request where a redirect leads; raises Failed where that is elsewhere, or another request."""
+    try:
+        place = request.url.join(response.headers["location"])
+    except (httpx.InvalidURL, ValueError) as error:  # the latter where it is such as //[::1%]]
         raise Failed(Failure.INVALID, "a redirect to what is no address") from error
-
-
-async def closed(response: httpx.Response) -> None:
-    """Close a response for good."""
-    await response.aclose()
-    # httpx has each hold the other, and the two a request's eighty objects, which only a search for garbage would find.
-    del response.stream
+    if origin(place) != origin(request.url) or (request.method not in SAFE and response.status_code not in REPEATING):
+        host = _unsaid(place.host.encode(), response).decode()
+        raise Failed(Failure.REDIRECTED, f"status {response.status_code} leads to {host}")
+    return httpx.Request(
+        request.method, place, headers=request.headers, stream=request.stream, extensions=request.extensions
+    )
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import cache, partial
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 
 import httpx
@@ -20,6 +19,7 @@ from exporter.checks.judge import Checks
 from exporter.checks.numbers import Range
 from exporter.checks.pattern import Pattern
 from exporter.chosen import ByCommand, ByPidFile, ByUnit, Chosen, Way
+from exporter.client import Client
 from exporter.clock import HERE, Transport
 from exporter.credentials import Credentials, Key
 from exporter.lookup import Entrance, Neighbours, Search
@@ -67,15 +67,12 @@ class Site:
         self.share = share
         self.url = target.url if (local := socket_in(target.url)) is None else HERE
         self.headers = {name: value.get_secret_value() for name, value in target.headers.items()}
-        self.client = httpx.AsyncClient(
-            transport=Transport(_trust(target), server_name=target.tls.server_name, at=self._addresses(), local=local),
+        self.client = Client(
+            Transport(_trust(target), server_name=target.tls.server_name, at=self._addresses(), local=local),
             base_url=self.url,
+            connect=min(LONGEST_CONNECT, target.prompt.first_token_timeout),
             headers=HEADERS,
-            auth=Credentials(httpx.URL(self.url), _key(target), self.headers.values()),
-            # No cookie is kept: a balancer's would tie every prompt to one replica.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            timeout=httpx.Timeout(None, connect=min(LONGEST_CONNECT, target.prompt.first_token_timeout)),
-            trust_env=False,
+            credentials=Credentials(httpx.URL(self.url), _key(target), self.headers.values()),
         )
         self.known = Known(
             partial(

@@ -9,11 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from exporter.client import Client
+from exporter.clock import Transport
 from exporter.credentials import Credentials, Key
 from exporter.response import opened, whole
 from exporter.settings import load
 from exporter.wire import Failed, Failure, failed
-from tests.services.client import client
 from tests.services.scripted import Request, Service, Stage, Step, reply
 
 OLD, NEW = "sk-of-yesterday", "sk-of-tomorrow"
@@ -36,8 +37,9 @@ def file(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def asking(service: Service, key: Key | None, *headers: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client that tells the service its key."""
-    async with asyncio.timeout(30), client(service.url) as asking:
-        asking.auth = Credentials(httpx.URL(service.url), key, headers)
+    credentials = Credentials(httpx.URL(service.url), key, headers)
+    client = Client(Transport(), base_url=service.url, connect=5.0, credentials=credentials)
+    async with asyncio.timeout(30), client as asking:
         yield asking
 
 

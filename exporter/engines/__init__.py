@@ -12,7 +12,7 @@ from exporter.engines.row import Condition, Engine, Look, Reply, Seen, Sign, Ski
 from exporter.engines.signs import FRONT, LONGEST, REFUSED, UNAVAILABLE
 from exporter.engines.table import ENGINES
 from exporter.paths import Json
-from exporter.response import beginning, closed, parsed, sent
+from exporter.response import beginning, parsed, sent
 from exporter.wire import FAULTS, NOBODY, Failed, Failure, Recognition, Sight, failed, refusal
 
 __all__ = ["ENGINES", "Condition", "Engine", "Look", "Skip", "recognised", "rows", "sight", "told_unwell"]
@@ -93,11 +93,8 @@ async def _reply(client: httpx.AsyncClient, headers: Mapping[str, str], path: st
     try:
         async with asyncio.timeout(EACH):
             request = client.build_request("GET", path, headers=headers)
-            response = await sent(client, request)
-            try:
+            async with sent(client, request) as response:
                 body = await beginning(response, FRONT_PAGE if path == FRONT else LONGEST)
-            finally:
-                await closed(response)
     except TimeoutError:
         return Reply()
     except FAULTS as error:

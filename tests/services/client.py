@@ -3,8 +3,7 @@
 import ssl
 from functools import partial
 
-import httpx
-
+from exporter.client import Client
 from exporter.clock import Transport
 
 
@@ -15,13 +14,12 @@ def client(
     server_name: str | None = None,
     connect: float = 5.0,
     local: str | None = None,
-) -> httpx.AsyncClient:
+) -> Client:
     """A client of one service, which waits so many seconds for a connection."""
-    return httpx.AsyncClient(
-        transport=Transport(None if tls is None else partial(_same, tls), server_name=server_name, local=local),
+    return Client(
+        Transport(None if tls is None else partial(_same, tls), server_name=server_name, local=local),
         base_url=url,
-        timeout=httpx.Timeout(None, connect=connect),
-        trust_env=False,
+        connect=connect,
     )
 
 
