@@ -24,6 +24,10 @@ FIRST_LOOK = 1.0
 """Seconds that all else waits until the GPUs were looked at once; a driver that hangs holds it up no longer."""
 
 
+BREATH = 0.02
+"""Seconds that the services leave to whoever waits for the first page."""
+
+
 class Beside(Protocol):
     """What goes on for the services."""
 
@@ -146,7 +150,7 @@ async def run(
     sidecar.served, sidecar.letting_in = serving, letting_in
 
     async def watch_services() -> None:
-        await sidecar.seen_once()
+        await asyncio.sleep(BREATH)
         # A third of all that is loaded, of which the GPUs need nothing.
         from exporter.services import CATALOG, Services  # noqa: PLC0415  as above
 
@@ -157,12 +161,14 @@ async def run(
         asked.supervisor.ready()
         await services.run()
 
-    serving.start()
-    _greet(settings, sockets, "https" if letting_in.secures else "http")
     try:
         async with asyncio.TaskGroup() as group:
+            living = [group.create_task(sidecar.run())]
+            await sidecar.seen_once()
+            serving.start()
+            _greet(settings, sockets, "https" if letting_in.secures else "http")
             telling = asked.supervisor.run(sidecar.in_short, serving.turned)
-            living = [group.create_task(each) for each in (sidecar.run(), watch_services(), telling)]
+            living += [group.create_task(each) for each in (watch_services(), telling)]
             await asked.stop.wait()
             serving.stop()
             for life in living:

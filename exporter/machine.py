@@ -13,7 +13,7 @@ from exporter.settings import Settings
 from exporter.sources import gpu, host, itself
 from exporter.threads import Thread
 from exporter.watch import COMMON, Clock, Watch
-from exporter.webconfig import guard
+from exporter.webconfig import told
 
 Now = Callable[[], Settings]
 """The settings in force, which may be others the next time."""
@@ -96,6 +96,6 @@ def kinds(modules: Sequence[ModuleType]) -> Iterator[type[Reading]]:
                 yield each
 
 
-MODULES = (gpu, *tiers.MODULES, host, watch, itself, reload, guard)
+MODULES = (gpu, *tiers.MODULES, host, watch, itself, reload, told)
 CATALOG = Catalog(tuple(kinds(MODULES)))
 """Every reading of what is not a service's, in the order in which the page tells them."""

@@ -26,8 +26,8 @@ from exporter.reload import Asked
 from exporter.renewal import LAST_MOMENT, SIGNS, Renewal
 from exporter.settings import Settings, WrongSettings, load
 from exporter.supervisor import Supervisor
-from exporter.web import OPEN
-from exporter.webconfig import Guard, WrongWebConfig
+from exporter.web import OPEN, Guard
+from exporter.webconfig.document import WrongWebConfig
 
 # Seconds after which one thread lets another run: the usual 0.005 would be added to a token's arrival, and to a
 # scrape's time, whenever both are at work.
@@ -160,9 +160,9 @@ def serve(
         if renewal:
             renewal.end, lease.refused = end, renewal.refused
         _obey(asked, end, renewal)
-        with closing(asked.supervisor), guard.followed() if guard else nullcontext():
+        with closing(asked.supervisor), guard.followed():
             async with beside:
-                await app.run(settings, sockets, asked, lease, guard or OPEN)
+                await app.run(settings, sockets, asked, lease, guard)
 
     uvloop.run(life())
     if renewal:
@@ -202,10 +202,14 @@ def _share_heap() -> None:
         mallopt(M_ARENA_MAX, HEAPS)
 
 
-def guard_of(settings: Settings) -> Guard | None:
-    """Who is let in, where a file says so."""
+def guard_of(settings: Settings) -> Guard:
+    """Who is let in: everybody, unless a file says otherwise."""
     file = settings.web.config_file
-    return None if file is None else Guard(Path(file))
+    if file is None:
+        return OPEN
+    from exporter.webconfig import guard  # noqa: PLC0415  for those alone who have such a file
+
+    return guard.Guard(Path(file))
 
 
 def _leave() -> None:

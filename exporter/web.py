@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from threading import Thread
@@ -43,6 +44,9 @@ class Guard(Protocol):
     def secures(self) -> bool:
         """Whether connections are TLS."""
 
+    def followed(self) -> AbstractContextManager[None]:
+        """Meanwhile who is let in may change."""
+
     def secured(self, within: asyncio.Protocol, refused: Callable[[], None]) -> asyncio.Protocol:
         """A connection as its socket wants it; `refused` is told of a client that speaks no TLS."""
 
@@ -55,6 +59,9 @@ class Open:
 
     secures = False
     latest: tuple[Reading, ...] = ()
+
+    def followed(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def secured(self, within: asyncio.Protocol, _refused: Callable[[], None]) -> asyncio.Protocol:
         return within

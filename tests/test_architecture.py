@@ -83,6 +83,7 @@ LATE = {
     ("routes", "exporter.page.page"),
     ("settings.environment", "exporter.settings.nested.nested"),
     ("sources.host", "psutil.virtual_memory"),
+    ("program", "exporter.webconfig.guard"),
     ("webconfig.guard", "exporter.webconfig.secured.Secured"),
     ("webconfig.guard", "exporter.webconfig.tls.context"),
     ("checks.images", "PIL.Image"),

@@ -10,16 +10,16 @@ from http import HTTPStatus
 from pathlib import Path
 from threading import Event
 from threading import Thread as Follower
-from typing import Annotated
 
 from exporter.connection import Answer
 from exporter.frozen import frozen
 from exporter.messages import Request, Response, plain
-from exporter.reading import Gauge, Reading
+from exporter.reading import Reading
 from exporter.threads import Thread
 from exporter.webconfig.document import WrongWebConfig
 from exporter.webconfig.file import Tls, WebConfig, read
 from exporter.webconfig.limits import Bucket
+from exporter.webconfig.told import LetIn
 from exporter.webconfig.users import Crowded, Users, credentials
 
 log = logging.getLogger(__name__)
@@ -28,20 +28,6 @@ EVERY = 1.0  # Seconds between two looks at the files.
 
 Secure = Callable[[asyncio.Protocol, Callable[[], None]], asyncio.Protocol]
 State = Mapping[Path, tuple[int, ...] | None]
-
-
-@frozen
-class LetIn(Reading):
-    """What came of reading who is let in."""
-
-    PREFIX = "model_sidecar_web_config"
-    last_reload_successful: Annotated[
-        bool,
-        Gauge(
-            "Whether web.config_file and the files that it names were valid when they were read last; what they said "
-            "before stays in force if not; absent without such a file."
-        ),
-    ]
 
 
 @frozen

@@ -15,7 +15,7 @@ from exporter.messages import plain
 from exporter.settings.environment import variables
 from exporter.settings.model import Web
 from exporter.web import Server
-from exporter.webconfig import Guard
+from exporter.webconfig.guard import Guard
 from tests.daemon import PATIENCE, ROOT, Daemon, begun, ended
 from tests.services.scripted import Stage, reply
 from tests.webconfig.asking import serving, written

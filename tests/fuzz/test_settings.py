@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.settings import WrongSettings, as_yaml, load, reference
-from exporter.webconfig import WrongWebConfig
+from exporter.webconfig.document import WrongWebConfig
 from exporter.webconfig.file import WebConfig, read
 
 PLACES = [entry.name.replace("[]", ".0").split(".") for entry in reference()]

@@ -12,7 +12,7 @@ from exporter.connection import Limits
 from exporter.listening import bind
 from exporter.messages import Response, plain
 from exporter.web import Server
-from exporter.webconfig import Guard
+from exporter.webconfig.guard import Guard
 
 LONG = bytes(3_000_000)
 

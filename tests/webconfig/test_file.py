@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.webconfig import WrongWebConfig
+from exporter.webconfig.document import WrongWebConfig
 from exporter.webconfig.file import ClientAuth, WebConfig, read
 from exporter.webconfig.limits import Rate
 from tests.webconfig.asking import written

@@ -9,7 +9,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from exporter.webconfig import Guard, WrongWebConfig
+from exporter.webconfig.document import WrongWebConfig
+from exporter.webconfig.guard import Guard
 from tests.daemon import Page, started
 from tests.webconfig.asking import ask, basic, serving, trusting, written
 from tests.webconfig.certificates import HASH, PASSWORD, Papers, papers

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import pytest
 
-from exporter.webconfig import Guard
+from exporter.webconfig.guard import Guard
 from tests.webconfig.asking import Told, ask, basic, serving, trusting, written
 from tests.webconfig.certificates import HASH, PASSWORD, Papers, papers
 

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from exporter.web import Server
-from exporter.webconfig import Guard, WrongWebConfig
+from exporter.webconfig.document import WrongWebConfig
+from exporter.webconfig.guard import Guard
 from tests.webconfig.asking import LONG, ask, serving, trusting, written
 from tests.webconfig.certificates import Papers, papers, self_signed
 
