@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 FIRST_LOOK = 1.0
 """Seconds that all else waits until the GPUs were looked at once; a driver that hangs holds it up no longer."""
 
-
 BREATH = 0.02
 """Seconds that the services leave to whoever waits for the first page."""
 

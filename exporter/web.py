@@ -45,7 +45,7 @@ class Guard(Protocol):
         """Whether connections are TLS."""
 
     def followed(self) -> AbstractContextManager[None]:
-        """Meanwhile who is let in may change."""
+        """As long as it is entered, what changes of who is let in is taken up."""
 
     def secured(self, within: asyncio.Protocol, refused: Callable[[], None]) -> asyncio.Protocol:
         """A connection as its socket wants it; `refused` is told of a client that speaks no TLS."""
