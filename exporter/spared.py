@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 def spared(work: Callable[[], T], told: Callable[[Exception], None]) -> T | None:
-    """What work of our own gives; None where it fails, once that was told, lest one service's end all watching."""
+    """What work of our own gives; None where it fails, once that was told, lest the failure of one end all others."""
     try:
         return work()
     except Exception as error:  # noqa: BLE001  the other place where one ends, for what is no source's

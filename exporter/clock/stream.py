@@ -32,7 +32,7 @@ STRAY, STRAYING = 0.0005, 0.0005
 Told = Iterable[tuple[int, int, bytes]]
 """What the kernel says beside the bytes: level, type and content."""
 
-Read = tuple[float, float, float, Told]
+Moment = tuple[float, float, float, Told]
 """When bytes were read by the clock of durations and by that of the day, when was written last, and what was told."""
 
 
@@ -52,7 +52,7 @@ class Stream:
         self.stamp = resolved
         self.written = resolved
         self.method = Method.USER
-        self._arrived: deque[tuple[Read, bytes]] = deque()
+        self._arrived: deque[tuple[Moment, bytes]] = deque()
         self._begun = b""
         """What is left of a piece of which some was taken, and which has the stamp that is told."""
         self._waiting = 0
@@ -76,8 +76,8 @@ class Stream:
             raise httpx.ReadError(str(self._error)) from self._error
         return b""
 
-    def _arrive(self, data: bytes, read: Read) -> None:
-        self._arrived.append((read, data))
+    def _arrive(self, data: bytes, moment: Moment) -> None:
+        self._arrived.append((moment, data))
         self._waiting += len(data)
         if self._waiting > HIGH_WATER and not self._paused:
             self._paused = True
@@ -109,8 +109,8 @@ class Stream:
 
     def _taken(self, max_bytes: int) -> bytes:
         if not self._begun:
-            read, self._begun = self._arrived.popleft()
-            self.stamp, self.method = self._stamped(read)
+            moment, self._begun = self._arrived.popleft()
+            self.stamp, self.method = self._stamped(moment)
         data, self._begun = self._begun[:max_bytes], self._begun[max_bytes:]
         self._waiting -= len(data)
         if self._paused and self._waiting <= HIGH_WATER:
@@ -131,9 +131,9 @@ class Stream:
         """What encrypts it, where that is done."""
         return None
 
-    def _stamped(self, read: Read) -> tuple[float, Method]:
-        """When what was read so had arrived, and by whose stamp."""
-        return read[0], Method.USER
+    def _stamped(self, moment: Moment) -> tuple[float, Method]:
+        """When what was read then had arrived, and by whose stamp."""
+        return moment[0], Method.USER
 
     def _pause(self) -> None:
         raise NotImplementedError
@@ -262,8 +262,8 @@ class Direct(Stream):
             self._pause()
             self._end()
 
-    def _stamped(self, read: Read) -> tuple[float, Method]:
-        now, wall, written, told = read
+    def _stamped(self, moment: Moment) -> tuple[float, Method]:
+        now, wall, written, told = moment
         latest = max(self.stamp, self.connected, written)
         was_set = abs(wall - now - self._offset) > STRAY + STRAYING * (now - self._looked)
         self._offset, self._looked = wall - now, now
