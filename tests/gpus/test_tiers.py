@@ -85,6 +85,5 @@ def test_errors_of_links_are_asked_more_seldom_than_what_went_over_them(
         errors += [each.nvlink_errors["crc"] for each in told if isinstance(each, GpuLinkErrors)]
         time.sleep(0.2)
 
-    assert len(set(sent)) == 8
     assert len(errors) == 8
-    assert 2 <= len(set(errors)) <= 4
+    assert 2 <= len(set(errors)) < len(set(sent))
