@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -126,7 +127,15 @@ class Server:
 
     async def turned(self) -> None:
         """Returns once the loop that answers has turned, for whoever awaits that on another."""
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop))
+        turning: Future[None] = Future()
+
+        def turn() -> None:
+            if turning.set_running_or_notify_cancel():
+                turning.set_result(None)
+
+        # Not by a coroutine, which nobody would await where the loop has ended meanwhile.
+        self._loop.call_soon_threadsafe(turn)
+        await asyncio.wrap_future(turning)
 
     def stop(self) -> None:
         """Listens no more and drops every connection, within a second whatever a route is doing."""
