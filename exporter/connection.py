@@ -15,8 +15,9 @@ log = logging.getLogger(__name__)
 OTHER = "other"
 FAILED = plain(500, "Internal Server Error")
 
-Answer = Callable[[Request], Response | Coroutine[object, object, Response]]
+Answered = Response | Coroutine[object, object, Response]
 """What a request is answered, at once or after a while in which others are."""
+Answer = Callable[[Request], Answered]
 Count = Callable[[str, int], None]
 """Counts an answer by its path and its status."""
 

@@ -14,7 +14,7 @@ from functools import partial
 from threading import Thread
 from typing import Any, Protocol
 
-from exporter.connection import LIMITS, OTHER, Answer, Connection, Limits
+from exporter.connection import LIMITS, OTHER, Answer, Answered, Connection, Limits
 from exporter.frozen import by_place
 from exporter.listening import BACKLOG
 from exporter.messages import Request, Response, plain
@@ -51,7 +51,7 @@ class Guard(Protocol):
     def secured(self, within: asyncio.Protocol, refused: Callable[[], None]) -> asyncio.Protocol:
         """A connection as its socket wants it; `refused` is told of a client that speaks no TLS."""
 
-    def answer(self, request: Request, answer: Answer) -> Response | Coroutine[object, object, Response]:
+    def answer(self, request: Request, answer: Answer) -> Answered:
         """The answer, or why there is none."""
 
 
@@ -67,7 +67,7 @@ class Open:
     def secured(self, within: asyncio.Protocol, _refused: Callable[[], None]) -> asyncio.Protocol:
         return within
 
-    def answer(self, request: Request, answer: Answer) -> Response | Coroutine[object, object, Response]:
+    def answer(self, request: Request, answer: Answer) -> Answered:
         return answer(request)
 
 
@@ -176,10 +176,10 @@ class Server:
             await asyncio.sleep(0)
         self._loop.stop()
 
-    def _answer(self, request: Request) -> Response | Coroutine[object, object, Response]:
+    def _answer(self, request: Request) -> Answered:
         return self._guard.answer(request, self._response)
 
-    def _response(self, request: Request) -> Response | Coroutine[object, object, Response]:
+    def _response(self, request: Request) -> Answered:
         route = self.routes.get(request.path)
         if route is None:
             return plain(404, "not found")

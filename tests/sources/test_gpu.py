@@ -17,7 +17,7 @@ from exporter.reading import Reading, declarations
 from exporter.sources.gpu import GpuDevices, GpuPresence
 from exporter.watch import Collection
 from tests.nvml.boards import NAMES, words
-from tests.nvml.driver import Driver, Readings, looking, of, require_compiler, until_heard
+from tests.nvml.driver import Driver, Look, Readings, looking, of, require_compiler, until_heard
 
 require_compiler()
 
@@ -87,14 +87,19 @@ def test_a_gpu_that_is_lost_amid_a_look_says_nothing_by_halves(driver: Driver, c
     assert not of(GpuIdentity, readings)
 
 
+def asked_again(driver: Driver, look: Look, *, gpu: int) -> set[str]:
+    """The functions by which one GPU is asked at a second look."""
+    look()
+    driver.forget_calls()
+    look()
+    return {call.function for call in driver.calls() if call.gpu == gpu}
+
+
 def test_a_gpu_that_answers_nothing_any_more_is_lost_whatever_its_driver_calls_that(driver: Driver) -> None:
     driver.script({"gpus": 2})
 
     with looking(driver.environment, "--medium", "600", "--slow", "600") as look:
-        look()
-        driver.forget_calls()
-        look()
-        asked = {call.function for call in driver.calls() if call.gpu == 1} | INSTEAD | {"nvmlDeviceGetUUID"}
+        asked = asked_again(driver, look, gpu=1) | INSTEAD | {"nvmlDeviceGetUUID"}
         driver.script({f"result.1.{function}": 999 for function in asked})
         silent = look()
         driver.script({f"result.1.{function}": None for function in asked})
@@ -107,10 +112,7 @@ def test_a_gpu_that_answers_nothing_any_more_is_lost_whatever_its_driver_calls_t
 
 def test_a_gpu_that_tells_nothing_but_who_it_is_is_there(driver: Driver) -> None:
     with looking(driver.environment, "--medium", "600", "--slow", "600") as look:
-        look()
-        driver.forget_calls()
-        look()
-        asked = {call.function for call in driver.calls() if call.gpu == 0} | INSTEAD
+        asked = asked_again(driver, look, gpu=0) | INSTEAD
         driver.script({f"result.0.{function}": 999 for function in asked})
         silent = look()
 
